@@ -1,0 +1,60 @@
+"""What accounting asks of the outside: small protocols, which `collectors` implement.
+
+A source that cannot be reached raises `SourceError`; a row that cannot be understood is yielded as a `Reject`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from accounting.model import FactorSlot, GpuSamples, Job, Reject, Tag
+
+
+class SourceError(Exception):
+    """A source could not be read: `what` failed, and `advice` says what to do. Nothing of its window is booked."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+
+
+class JobSource(Protocol):
+    """Every attempt that held resources at some time in [start_s, end_s)."""
+
+    name: str
+
+    def jobs(self, start_s: float, end_s: float) -> Iterator[Job | Reject]:
+        """Yield each attempt that overlaps the window, once."""
+        ...
+
+
+class GpuEnergySource(Protocol):
+    """Samples of each GPU's energy counter and power."""
+
+    name: str
+
+    def samples(self, start_s: float, end_s: float) -> Iterator[GpuSamples | Reject]:
+        """Yield the samples in [start_s, end_s] of each GPU, once for each physical GPU."""
+        ...
+
+
+class HolderSource(Protocol):
+    """Who held which GPU."""
+
+    name: str
+
+    def tags(self, start_s: float, end_s: float) -> Iterator[Tag | Reject]:
+        """Yield what is known of holds that overlap [start_s, end_s)."""
+        ...
+
+
+class IntensitySource(Protocol):
+    """The grid's carbon intensity."""
+
+    name: str
+
+    def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
+        """The slots known in [start_s, end_s), in order and without overlap; holes are left out."""
+        ...

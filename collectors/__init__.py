@@ -1,0 +1,1 @@
+"""Where numbers come from: Slurm, DCGM through Prometheus, grid intensity, recorded files."""

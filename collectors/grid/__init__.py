@@ -1,0 +1,1 @@
+"""Where the grid's carbon intensity comes from: one file for each provider."""
