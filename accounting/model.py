@@ -11,10 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from accounting.arrays import Floats
 
 #: How an energy was found, best first: DCGM's counter, integrated power, Slurm's ConsumedEnergy, a model;
 #: `none` means that the energy is unknown (null), not that it is 0.

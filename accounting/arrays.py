@@ -1,0 +1,14 @@
+"""What the arithmetic asks of numpy more than once, and the types of its arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+def sum_by(group: Indices, values: Floats, groups: int) -> Floats:
+    """The sum of `values` in each of `groups` groups; `group` says to which each value belongs."""
+    return np.bincount(group, weights=values, minlength=groups).astype(np.float64, copy=False)

@@ -1,0 +1,73 @@
+"""The calendar of the books: slots (the site's clock hours), days and months, in UTC epoch seconds.
+
+The ledger's grain is the *slot*: one hour of the site's own clock. A slot never straddles a day or a month of the
+site's time zone, also where the zone's offset is 5:30 or 5:45, so days and months are sums of slots, and
+a day of 23 or 25 hours is simply a day with that many slots.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+#: Every offset in use since 1972 is a multiple of a quarter of an hour (IANA tz database).
+QUARTER_S = 900
+
+
+def slot_edges(zone: ZoneInfo, start_s: float, end_s: float) -> list[int]:
+    """The edges of all slots that touch [start_s, end_s), the outer ones included; at least two of them."""
+    edge = slot_floor(zone, start_s)
+    edges = [edge]
+    while edge < end_s or len(edges) < 2:
+        edge = _next_edge(zone, edge)
+        edges.append(edge)
+    return edges
+
+
+def slot_floor(zone: ZoneInfo, time_s: float) -> int:
+    """The start of the slot that holds `time_s`."""
+    quarter = int(time_s // QUARTER_S) * QUARTER_S
+    while not _on_the_hour(zone, quarter):
+        quarter -= QUARTER_S
+    return quarter
+
+
+def day_of(zone: ZoneInfo, time_s: float) -> date:
+    """The calendar day of the site on which `time_s` falls."""
+    return datetime.fromtimestamp(time_s, zone).date()
+
+
+def day_start(zone: ZoneInfo, day: date) -> int:
+    """When a calendar day begins: local midnight, or the first instant after it where midnight does not exist."""
+    local_midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return int(local_midnight.astimezone(UTC).timestamp())
+
+
+def month_bounds(zone: ZoneInfo, year: int, month: int) -> tuple[int, int]:
+    """[start, end) of a calendar month."""
+    following = date(year + month // 12, month % 12 + 1, 1)
+    return day_start(zone, date(year, month, 1)), day_start(zone, following)
+
+
+def split_by_day(zone: ZoneInfo, start_s: float, end_s: float) -> list[tuple[float, float]]:
+    """[start_s, end_s) cut at the site's midnights."""
+    cuts = [start_s]
+    day = day_of(zone, start_s) + timedelta(days=1)
+    while (midnight := day_start(zone, day)) < end_s:
+        cuts.append(midnight)
+        day += timedelta(days=1)
+    cuts.append(end_s)
+    return list(pairwise(cuts))
+
+
+def _next_edge(zone: ZoneInfo, edge: int) -> int:
+    candidate = edge + QUARTER_S
+    while not _on_the_hour(zone, candidate):
+        candidate += QUARTER_S
+    return candidate
+
+
+def _on_the_hour(zone: ZoneInfo, time_s: int) -> bool:
+    local = datetime.fromtimestamp(time_s, zone)
+    return local.minute == 0 and local.second == 0
