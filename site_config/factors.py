@@ -135,9 +135,17 @@ class StaticGrid(Section):
     source: Literal["static"] = "static"
 
 
-GridSource = FileGrid | StaticGrid
+class PluginGrid(Section):
+    """A source of the site's own, through the entry point `scarbon.grid`."""
 
-_GRID_SOURCES: dict[str, type[GridSource]] = {"file": FileGrid, "static": StaticGrid}
+    source: Literal["plugin"]
+    name: Text
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+GridSource = FileGrid | StaticGrid | PluginGrid
+
+_GRID_SOURCES: dict[str, type[GridSource]] = {"file": FileGrid, "static": StaticGrid, "plugin": PluginGrid}
 
 
 def _location(value: Any, info: ValidationInfo) -> Any:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from site_config.errors import ConfigError
 from site_config.load import load
 

@@ -1,0 +1,44 @@
+"""PUE and contracts, as the configuration declares them, as slots for the books."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from accounting.model import FactorSlot
+from site_config.factors import Contract, Dated, DatedContract, PuePeriod
+
+D = TypeVar("D", bound=Dated)
+
+
+def pue_slots(pue: float | Sequence[PuePeriod], start_s: float, end_s: float) -> tuple[FactorSlot, ...]:
+    """Return the PUE over [start_s, end_s): one slot for a constant, one for each dated value that overlaps."""
+    if isinstance(pue, int | float):
+        return (FactorSlot(start_s, end_s, float(pue), "site.yaml"),)
+    return tuple(FactorSlot(*span, period.value, _pue_source(period)) for period, span in _clipped(pue, start_s, end_s))
+
+
+def market_slots(
+    market: Contract | Sequence[DatedContract] | None, start_s: float, end_s: float
+) -> tuple[FactorSlot, ...]:
+    """Return the market-based factor in gCO2e/kWh over [start_s, end_s); nothing where no contract is declared."""
+    if market is None:
+        return ()
+    if isinstance(market, Contract):
+        return (FactorSlot(start_s, end_s, market.market_g_per_kwh, market.source or "site.yaml"),)
+    return tuple(
+        FactorSlot(*span, contract.market_g_per_kwh, contract.source or "site.yaml")
+        for contract, span in _clipped(market, start_s, end_s)
+    )
+
+
+def _clipped(entries: Iterable[D], start_s: float, end_s: float) -> Iterator[tuple[D, tuple[float, float]]]:
+    for entry in entries:
+        span = max(entry.start_s, start_s), min(entry.end_s, end_s)
+        if span[0] < span[1]:
+            yield entry, span
+
+
+def _pue_source(period: PuePeriod) -> str:
+    category = f", category {period.category}" if period.category else ""
+    return f"{period.source or 'site.yaml'}{category}"
