@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accounting.arrays import Floats, Indices, sum_by
-from accounting.model import GpuSamples
+from accounting.model import GpuSamples, Method
 
 #: How far from a divided window the levels on its two sides are read. Short enough to follow a job's phases and a GPU
 #: that cools down after a job, long enough to average bursts: ten samples at DCGM's default of 30 s.
@@ -56,6 +56,13 @@ class EnergyCurve:
     knot_time_s: Floats
     knot_energy_j: Floats
     divided: Indices  # the indices of the divided windows, increasing
+    method: Method
+
+    @classmethod
+    def unknown(cls) -> EnergyCurve:
+        """The curve of a device of which nothing is known."""
+        nothing = np.zeros(0)
+        return cls(nothing, nothing, nothing, nothing, nothing, nothing, np.zeros(0, dtype=np.intp), "none")
 
     @property
     def empty(self) -> bool:
@@ -124,7 +131,7 @@ def curve_from_samples(samples: GpuSamples, max_gap_s: float) -> EnergyCurve:
         by_power = _power_integral(power_s, power_w, start_s, end_s)
         lower_bound[window] = by_power is None
         used_j[window] = counter_j[window + 1] if by_power is None else max(by_power, counter_j[window + 1])
-    return _curve(counter_s, used_j, lower_bound, max_gap_s)
+    return _curve(counter_s, used_j, lower_bound, max_gap_s, "counter")
 
 
 def _clean(time_s: Floats, value: Floats, blank: float) -> tuple[Floats, Floats]:
@@ -176,13 +183,14 @@ def _power_integral(power_s: Floats, power_w: Floats, start_s: float, end_s: flo
 
 def _curve_from_power(power_s: Floats, power_w: Floats, max_gap_s: float) -> EnergyCurve:
     if power_s.size < 2:
-        nothing = np.zeros(0)
-        return EnergyCurve(nothing, nothing, nothing, nothing, nothing, nothing, np.zeros(0, dtype=np.intp))
+        return EnergyCurve.unknown()
     used_j = np.diff(power_s) * (power_w[1:] + power_w[:-1]) / 2
-    return _curve(power_s, used_j, np.zeros(used_j.size, dtype=bool), max_gap_s)
+    return _curve(power_s, used_j, np.zeros(used_j.size, dtype=bool), max_gap_s, "power")
 
 
-def _curve(time_s: Floats, used_j: Floats, lower_bound: NDArray[np.bool_], max_gap_s: float) -> EnergyCurve:
+def _curve(
+    time_s: Floats, used_j: Floats, lower_bound: NDArray[np.bool_], max_gap_s: float, method: Method
+) -> EnergyCurve:
     length_s = np.diff(time_s)
     nothing = np.zeros(0)
     return EnergyCurve(
@@ -193,6 +201,7 @@ def _curve(time_s: Floats, used_j: Floats, lower_bound: NDArray[np.bool_], max_g
         knot_time_s=nothing,
         knot_energy_j=nothing,
         divided=np.zeros(0, dtype=np.intp),
+        method=method,
     )
 
 

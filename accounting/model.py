@@ -114,8 +114,18 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSpan:
+    """A stretch over which the samples of a device, or of one of its MIG instances, carried a job's label."""
+
+    job_id: int
+    first_s: float
+    last_s: float
+    mig: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GpuSamples:
-    """The raw samples of one physical GPU, each series at its own time stamps (UTC epoch s, increasing).
+    """The raw samples of one physical GPU, each series at its own time stamps (UTC epoch s).
 
     `energy_j` is the cumulative counter since the driver was loaded, in joules: a fall is a restart.
     `power_w` is the gauge. Either may be empty; an empty one means that nothing is known, not 0.
@@ -126,6 +136,7 @@ class GpuSamples:
     energy_j: Floats
     power_time_s: Floats
     power_w: Floats
+    labels: tuple[LabelSpan, ...] = ()  # who held it, as the exporter's job mapping says
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,13 @@ class HolderSource(Protocol):
 
     name: str
 
-    def tags(self, start_s: float, end_s: float) -> Iterator[Tag | Reject]:
-        """Yield what is known of holds that overlap [start_s, end_s)."""
+    def tags(
+        self, start_s: float, end_s: float, jobs: Sequence[Job], samples: Sequence[GpuSamples]
+    ) -> Iterator[Tag | Reject]:
+        """Yield what is known of holds that overlap [start_s, end_s).
+
+        `jobs` and `samples` are what was read for the same window, for sources that derive holds from them.
+        """
         ...
 
 

@@ -1,0 +1,323 @@
+"""One accounting run: a window of one cluster, from its sources to the books.
+
+Reads every source once for the window and its margins, settles who held what, attributes energy, applies the
+factors, and hands the ledger one `Window`. Nothing is posted unless all of it could be read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from accounting.arrays import Floats
+from accounting.attribution import Balance, Holds, Usage, attribute, spread
+from accounting.clock import day_of, day_start, slot_edges
+from accounting.energy import MARGIN_S, EnergyCurve, curve_from_samples
+from accounting.holders import Hold, settle
+from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
+from accounting.ledger.store import Ledger
+from accounting.model import AttemptKey, FactorSlot, GpuSamples, Job, Method, Reject
+from accounting.sources import GpuEnergySource, HolderSource, IntensitySource, JobSource
+from accounting.timeline import Timeline, build_timeline
+
+SECONDS_PER_YEAR = 365.25 * 86400
+
+T = TypeVar("T")
+
+#: The host part of a modelled cluster is one meter: a model knows no nodes.
+HOST = Meter(MeterKey("host", ""), node="", model="")
+#: Stands for GPUs that Slurm says a job held and no source can name: held, and their energy unknown.
+UNNAMED_GPUS = Meter(MeterKey("gpu", ""), node="", model="")
+
+
+@dataclass(frozen=True, slots=True)
+class HostModel:
+    """The host's power from what a job was allocated; W a core, W a GB (10^9 bytes) of memory."""
+
+    cpu_w_per_core: float
+    memory_w_per_gb: float
+
+    def power_w(self, job: Job) -> float:
+        """The modelled power of a job's cores and memory, NaN where Slurm does not say how much memory it had."""
+        if job.memory_mb is None:
+            return float("nan")
+        return job.cpus * self.cpu_w_per_core + job.memory_mb * 1.048576e-3 * self.memory_w_per_gb
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a cluster's numbers come from. `gpu` is None for a cluster without GPUs."""
+
+    jobs: JobSource
+    gpu: GpuEnergySource | None
+    holders: Sequence[HolderSource]  # in the order of trust
+    location: Sequence[IntensitySource]  # the first that has a slot
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the site declares for a cluster's accounting."""
+
+    zone: ZoneInfo
+    max_gap_s: float
+    host: HostModel | None
+    pue: Sequence[FactorSlot]
+    market: Sequence[FactorSlot]  # empty: the site states no market-based figure
+    fill: Callable[[Sequence[IntensitySource], float, float], Sequence[FactorSlot]]
+    embodied_gpu_g: float | None  # making one GPU emitted, g
+    lifetime_years: float
+
+    @property
+    def embodied_g_per_gpu_s(self) -> float | None:
+        """The embodied emissions of a GPU-second: TE / EL of the SCI's formula."""
+        if self.embodied_gpu_g is None:
+            return None
+        return self.embodied_gpu_g / (self.lifetime_years * SECONDS_PER_YEAR)
+
+
+def account(
+    cluster: str,
+    sources: Sources,
+    rules: Rules,
+    ledger: Ledger,
+    start_s: float,
+    end_s: float,
+    *,
+    version: str,
+    config_digest: str,
+) -> Posted:
+    """Account the cluster's time in [start_s, end_s), which lies within one calendar day of the site.
+
+    SourceError when a source cannot be read: then the books are as they were. The slots at the ends are accounted as
+    far as the books hold them after this run, so that they come out the same however the day is cut into windows.
+    """
+    started_s = time.time()
+    edges = slot_edges(rules.zone, start_s, end_s)
+    booked = _union([*ledger.booked(cluster), (start_s, end_s)])
+    stretches = [(max(a, edges[0]), min(b, edges[-1])) for a, b in booked if b > edges[0] and a < edges[-1]]
+    location = rules.fill(sources.location, edges[0], edges[-1])
+    timeline = build_timeline(edges, stretches, rules.pue, location, rules.market)
+    books = _Books(cluster, rules, timeline)
+    read_from_s, read_to_s = timeline.start_s - MARGIN_S, timeline.end_s + MARGIN_S
+    books.read_jobs(sources.jobs.jobs(read_from_s, read_to_s))
+    samples: list[GpuSamples] = []
+    holds: list[Hold] = []
+    if sources.gpu is not None:
+        samples = list(books.keep(sources.gpu.samples(read_from_s, read_to_s)))
+        tags = [
+            (holder.name, list(books.keep(holder.tags(read_from_s, read_to_s, books.jobs, samples))))
+            for holder in sources.holders
+        ]
+        holds, rejects = settle(tags, books.jobs, [one.device for one in samples], read_to_s)
+        books.rejects += rejects
+    books.book_gpus(samples, holds)
+    if rules.host is not None:
+        books.book_host(rules.host)
+    window = Window(
+        cluster=cluster,
+        start_s=start_s,
+        end_s=end_s,
+        booked=booked,
+        slots_s=edges[:-1],
+        days=_days(rules.zone, edges),
+        jobs=[job for job in books.jobs if _in_window(job, start_s, end_s) or job.key in books.used],
+        meters=list(books.meters.values()),
+        usage=books.usage,
+        balance=books.balance,
+        factors=_factors(timeline, {"pue": rules.pue, "location": location, "market": rules.market}),
+        rejects=books.rejects,
+    )
+    return ledger.post(window, {"started_s": started_s, "version": version, "config_digest": config_digest})
+
+
+class _Books:
+    """The rows of one window as they come together."""
+
+    def __init__(self, cluster: str, rules: Rules, timeline: Timeline) -> None:
+        self.cluster = cluster
+        self.rules = rules
+        self.timeline = timeline
+        self.jobs: list[Job] = []
+        self.rejects: list[Reject] = []
+        self.meters: dict[MeterKey, Meter] = {}
+        self.usage: list[UsageRow] = []
+        self.balance: list[BalanceRow] = []
+        self.used: set[AttemptKey] = set()
+        self._index: dict[AttemptKey, int] = {}
+
+    def keep(self, rows: Iterable[T | Reject]) -> Iterator[T]:
+        """Pass rows on, and put those aside that could not be understood."""
+        for row in rows:
+            if isinstance(row, Reject):
+                self.rejects.append(row)
+            else:
+                yield row
+
+    def read_jobs(self, rows: Iterable[Job | Reject]) -> None:
+        """Take the window's jobs; an attempt that a source names twice is taken once, as it said last."""
+        jobs = {job.key: job for job in self.keep(rows)}
+        self.jobs = list(jobs.values())
+        self._index = {key: place for place, key in enumerate(jobs)}
+
+    def book_gpus(self, samples: Sequence[GpuSamples], holds: Sequence[Hold]) -> None:
+        """Attribute each device's energy, those included that somebody held and nobody sampled."""
+        by_device: dict[str, list[Hold]] = defaultdict(list)
+        for hold in holds:
+            by_device[hold.uuid].append(hold)
+        for one in samples:
+            meter = Meter(MeterKey("gpu", one.device.uuid), one.device.node, one.device.model or "")
+            curve = curve_from_samples(one, self.rules.max_gap_s)
+            self._book_device(meter, curve, by_device.pop(one.device.uuid, []))
+        for uuid, held in by_device.items():
+            self._book_device(Meter(MeterKey("gpu", uuid), held[0].node, ""), EnergyCurve.unknown(), held)
+        self._book_unnamed(holds)
+
+    def book_host(self, model: HostModel) -> None:
+        """The modelled energy of each job's cores and memory."""
+        started = [job for job in self.jobs if job.start_s is not None]
+        usage = spread(*self._spans(started), np.array([model.power_w(job) for job in started]), self.timeline)
+        self._add_usage(HOST, "model", "slurm", usage)
+
+    def _book_device(self, meter: Meter, curve: EnergyCurve, holds: Sequence[Hold]) -> None:
+        usage, balance = attribute(curve, self._arrays(holds), self.timeline, None)
+        holder_of = {self._index[hold.attempt]: hold.source for hold in holds}
+        self._add_usage(meter, curve.method, holder_of, usage)
+        self._add_balance(meter, curve.method, balance)
+
+    def _book_unnamed(self, holds: Sequence[Hold]) -> None:
+        """The time of GPUs that a job held by Slurm's accounting and of which no source says which they were."""
+        named: dict[AttemptKey, set[tuple[str, str | None]]] = defaultdict(set)
+        for hold in holds:
+            named[hold.attempt].add((hold.uuid, hold.mig))
+        short: list[Job] = []
+        for job in self.jobs:
+            if job.start_s is not None:
+                short += [job] * (job.gpus - len(named[job.key]))
+        usage = spread(*self._spans(short), np.full(len(short), np.nan), self.timeline)
+        self._add_usage(UNNAMED_GPUS, "none", "slurm", usage)
+
+    def _arrays(self, holds: Sequence[Hold]) -> Holds:
+        return Holds(
+            attempt=np.array([self._index[hold.attempt] for hold in holds], dtype=np.intp),
+            start_s=np.array([hold.start_s for hold in holds], dtype=float),
+            end_s=np.array([hold.end_s for hold in holds], dtype=float),
+            capacity=np.array([hold.capacity for hold in holds], dtype=float),
+        )
+
+    def _spans(self, jobs: Sequence[Job]) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Floats, Floats]:
+        index = np.array([self._index[job.key] for job in jobs], dtype=np.intp)
+        start_s = np.array([job.start_s for job in jobs], dtype=float)
+        end_s = np.array([self.timeline.end_s if job.end_s is None else job.end_s for job in jobs], dtype=float)
+        return index, start_s, end_s
+
+    def _add_usage(self, meter: Meter, method: Method, holder: str | dict[int, str], usage: Usage) -> None:
+        if not usage.attempt.size:
+            return
+        self.meters[meter.key] = meter
+        rate = self.rules.embodied_g_per_gpu_s if meter.key.kind == "gpu" else None
+        slot_s = self.timeline.slot_start_s[usage.slot].tolist()
+        columns = (
+            usage.attempt.tolist(), slot_s, usage.held_s.tolist(), usage.known_s.tolist(), usage.measured_s.tolist(),
+            _nulls(usage.energy_j), _nulls(usage.facility_j), _nulls(usage.location_g), _nulls(usage.market_g),
+        )  # fmt: skip
+        for attempt, slot, held_s, known_s, measured_s, energy_j, facility_j, location_g, market_g in zip(
+            *columns, strict=True
+        ):
+            key = self.jobs[attempt].key
+            self.used.add(key)
+            self.usage.append(
+                UsageRow(
+                    key,
+                    meter.key,
+                    slot,
+                    method if known_s > 0 else "none",
+                    holder if isinstance(holder, str) else holder[attempt],
+                    held_s,
+                    known_s,
+                    measured_s,
+                    energy_j,
+                    facility_j,
+                    location_g,
+                    market_g,
+                    None if rate is None else held_s * rate,
+                )
+            )
+
+    def _add_balance(self, meter: Meter, method: Method, balance: Balance) -> None:
+        rate = self.rules.embodied_g_per_gpu_s
+        columns = (
+            self.timeline.slot_start_s[balance.slot].tolist(), balance.known_s.tolist(), balance.measured_s.tolist(),
+            balance.metered_j.tolist(), balance.idle_s.tolist(), balance.idle_j.tolist(),
+            _nulls(balance.idle_facility_j), _nulls(balance.idle_location_g), _nulls(balance.idle_market_g),
+        )  # fmt: skip
+        for slot, known_s, measured_s, metered_j, idle_s, idle_j, facility_j, location_g, market_g in zip(
+            *columns, strict=True
+        ):
+            if known_s == 0:
+                continue  # a slot of which nothing is known has no balance: not one of 0 J
+            self.meters[meter.key] = meter
+            self.balance.append(
+                BalanceRow(
+                    meter.key,
+                    slot,
+                    method,
+                    known_s,
+                    measured_s,
+                    metered_j,
+                    idle_s,
+                    idle_j,
+                    facility_j,
+                    location_g,
+                    market_g,
+                    None if rate is None else idle_s * rate,
+                )
+            )
+
+
+def _nulls(values: Floats) -> list[float | None]:
+    """NaN as None, as the ledger has it."""
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _in_window(job: Job, start_s: float, end_s: float) -> bool:
+    """Whether sacct would list the job for the window: it was there, pending or running, at some time in it."""
+    return job.submit_s < end_s and (job.end_s is None or job.end_s >= start_s)
+
+
+def _union(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Stretches in order, those that overlap or touch joined."""
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(stretches):
+        if joined and start_s <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end_s))
+        else:
+            joined.append((start_s, end_s))
+    return joined
+
+
+def _days(zone: ZoneInfo, edges: Sequence[int]) -> list[tuple[str, int, int]]:
+    day = day_of(zone, edges[0])
+    days = []
+    while day_start(zone, day) < edges[-1]:
+        following = day + timedelta(days=1)
+        days.append((day.isoformat(), day_start(zone, day), day_start(zone, following)))
+        day = following
+    return days
+
+
+def _factors(timeline: Timeline, by_kind: dict[str, Sequence[FactorSlot]]) -> list[tuple[str, FactorSlot]]:
+    """The factors that were applied, cut to the run's period."""
+    applied = []
+    for kind, slots in by_kind.items():
+        for slot in slots:
+            start_s, end_s = max(slot.start_s, timeline.start_s), min(slot.end_s, timeline.end_s)
+            if end_s > start_s:
+                applied.append((kind, FactorSlot(start_s, end_s, slot.value, slot.source, slot.estimated)))
+    return applied

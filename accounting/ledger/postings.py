@@ -1,0 +1,92 @@
+"""What a run hands to the ledger: the rows of one window, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from accounting.model import AttemptKey, FactorSlot, Job, Method, Reject
+
+
+class MeterKey(NamedTuple):
+    """What energy is read from. `kind` is gpu or host; a gpu with an empty UUID is one that no source can name."""
+
+    kind: str
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A meter and where it stands."""
+
+    key: MeterKey
+    node: str
+    model: str
+
+
+class UsageRow(NamedTuple):
+    """What an attempt used of a meter in a slot; the columns of `schema.usage`."""
+
+    attempt: AttemptKey
+    meter: MeterKey
+    slot_s: int
+    method: Method
+    holder: str
+    held_s: float
+    known_s: float
+    measured_s: float
+    energy_j: float | None
+    facility_j: float | None
+    location_g: float | None
+    market_g: float | None
+    embodied_g: float | None
+
+
+class BalanceRow(NamedTuple):
+    """What a meter metered in a slot, and what of it nobody held; the columns of `schema.balance`."""
+
+    meter: MeterKey
+    slot_s: int
+    method: Method
+    known_s: float
+    measured_s: float
+    metered_j: float
+    idle_s: float
+    idle_j: float
+    idle_facility_j: float | None
+    idle_location_g: float | None
+    idle_market_g: float | None
+    idle_embodied_g: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Everything that one run says of one window of one cluster.
+
+    `slots_s` are the starts of the slots it touches: for these it replaces all that the books said of the cluster.
+    `booked` is what the books hold after it.
+    """
+
+    cluster: str
+    start_s: float
+    end_s: float
+    booked: Sequence[tuple[float, float]]
+    slots_s: Sequence[int]
+    days: Sequence[tuple[str, int, int]]  # the calendar days touched: ISO date, start, end
+    jobs: Sequence[Job]
+    meters: Sequence[Meter]
+    usage: Sequence[UsageRow]
+    balance: Sequence[BalanceRow]
+    factors: Sequence[tuple[str, FactorSlot]]
+    rejects: Sequence[Reject]
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What a window changed in the books."""
+
+    posted: int
+    superseded: int
+    unchanged: int
+    quarantined: int
