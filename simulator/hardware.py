@@ -1,10 +1,13 @@
-"""What the simulated cluster is made of: nodes, GPUs and MIG instances, with the names that the real ones have."""
+"""What the simulated cluster is made of: nodes, GPUs and MIG instances, with the names that the real ones have.
+
+Standard library only: the stand-in exporter starts quickly with it.
+"""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 #: Compute slices of a GPU that can be cut into MIG instances (A100, H100).
 MIG_SLICES = 7
@@ -79,21 +82,21 @@ A100 = GpuModel("NVIDIA A100-SXM4-80GB", "a100", 55.0, 400.0)
 H100 = GpuModel("NVIDIA H100 80GB HBM3", "h100", 75.0, 700.0)
 
 
-def uuid_of(rng: np.random.Generator, prefix: str) -> str:
+def uuid_of(rng: random.Random, prefix: str) -> str:
     """A UUID as the driver writes it: `GPU-604ac76c-d9cf-fef3-62e9-d92044ab6e52`."""
-    digits = rng.bytes(16).hex()
+    digits = rng.randbytes(16).hex()
     return f"{prefix}-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def make_node(
-    rng: np.random.Generator,
+    rng: random.Random,
     name: str,
     gpus: int,
     model: GpuModel = A100,
     *,
     swap_minors: bool = False,
     gain_sigma: float = 0.0,
-    mig: dict[int, tuple[str, ...]] | None = None,
+    mig: Mapping[int, tuple[str, ...]] | None = None,
 ) -> Node:
     """Build a node. `mig` gives the profiles of each GPU (by index) that is cut up.
 
@@ -115,9 +118,9 @@ def make_node(
                 pci_bus_id=f"00000000:{0x07 + 8 * index:02X}:00.0",
                 model=model.name,
                 gres_type=model.gres_type,
-                idle_w=model.idle_w * float(rng.uniform(0.92, 1.08)),
+                idle_w=model.idle_w * rng.uniform(0.92, 1.08),
                 tdp_w=model.tdp_w,
-                gain=1.0 + gain_sigma * float(rng.standard_normal()),
+                gain=1.0 + gain_sigma * rng.gauss(0.0, 1.0),
                 instances=instances,
             )
         )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
-
-import numpy as np
 
 from simulator.cluster import Cluster, Sampling, Troubles, make_cluster
 from simulator.hardware import A100, H100, make_node
@@ -16,7 +15,7 @@ def demo_month(seed: int = 2026, year: int = 2026, month: int = 10) -> Cluster:
 
     Read every 60 s; one exporter is down for some hours, and one driver is loaded again.
     """
-    rng = np.random.default_rng(seed)
+    rng = random.Random(seed)
     nodes = [make_node(rng, "n1", 4), make_node(rng, "n2", 2), make_node(rng, "n3", 2, H100)]
     start = datetime(year, month, 1, tzinfo=UTC)
     end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
@@ -56,15 +55,15 @@ def random_cluster(
         hook_lag_s=0.4,
         unprofiled_rate=0.02,
     )
-    rng = np.random.default_rng([seed, 1])
+    rng = random.Random(seed)
     cut = bool(seed % 2) if mig is None else mig
     profiles = {0: ("3g.20gb", "2g.10gb", "1g.5gb")} if cut else None
     gain = troubles.gain_sigma
     nodes = [
         make_node(rng, "n1", 2, A100, swap_minors=True, gain_sigma=gain),
-        make_node(rng, "n2", int(rng.integers(1, 3)), gain_sigma=gain, mig=profiles),
+        make_node(rng, "n2", rng.randint(1, 2), gain_sigma=gain, mig=profiles),
     ]
-    start = 1_790_000_000 + int(rng.integers(0, 86400))
+    start = 1_790_000_000 + rng.randrange(86400)
     return make_cluster(
         "beta",
         seed,
@@ -72,6 +71,6 @@ def random_cluster(
         start + int(hours * 3600),
         nodes,
         Mix(submissions=jobs, longest_s=hours * 1800.0, pause_s=60.0, back_to_back=0.3, requeues=0.1, arrays=0.1),
-        sampling or Sampling(collect_interval_s=float(rng.choice((10.0, 30.0, 45.0))), jitter_s=0.05),
+        sampling or Sampling(collect_interval_s=rng.choice((10.0, 30.0, 45.0)), jitter_s=0.05),
         troubles,
     )

@@ -1,6 +1,7 @@
 """What each job really used, and what nobody did: exact sums over the simulated cluster's curves.
 
 All energies are true ones, in J, without the sensors' gain. For every device attempts + idle = metered.
+The stand-in exporter's truth is read in `simulator.live_truth`.
 """
 
 from __future__ import annotations
