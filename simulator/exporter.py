@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from simulator.hardware import MIG_SLICES, Gpu, Node, make_node
+from simulator.hardware import MIG_SLICES, Gpu, make_node
 from simulator.live import LiveNode
 from simulator.mapping import read_mapping
+from simulator.nvidia_proc import as_driver_shows
 
 ENERGY = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
 POWER = "DCGM_FI_DEV_POWER_USAGE"
@@ -189,33 +190,15 @@ def serve(exporter: Exporter, host: str, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((host, port), Handler)
 
 
-def write_nvidia_proc(node: Node, folder: Path) -> None:
-    """Write what the driver shows under /proc/driver/nvidia/gpus, for hooks to find each GPU's UUID by its minor."""
-    for gpu in node.gpus:
-        bus = gpu.pci_bus_id[4:].lower()  # the driver writes a domain of four digits, DCGM one of eight
-        about = folder / bus / "information"
-        about.parent.mkdir(parents=True, exist_ok=True)
-        rows = (
-            f"Model: \t\t {gpu.model}",
-            f"IRQ:   \t\t {120 + gpu.index}",
-            f"GPU UUID: \t {gpu.uuid}",
-            "Video BIOS: \t 92.00.45.00.06",
-            "Bus Type: \t PCIe",
-            f"Bus Location: \t {bus}",
-            f"Device Minor: \t {gpu.minor}",
-        )
-        about.write_text("\n".join(rows) + "\n", encoding="utf-8")
-
-
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
     options = _options()
     mig = {int(index): tuple(profiles.split(",")) for index, _, profiles in (cut.partition("=") for cut in options.mig)}
-    # A node's GPUs have the same UUIDs each time.
-    rng = random.Random(f"{options.seed} {options.node}")
-    node = make_node(rng, options.node, options.gpus, swap_minors=options.swap_minors, mig=mig)
+    minors = [int(minor) for minor in options.minors.split(",")]
+    rng = random.Random(f"{options.seed} {options.node}")  # the same UUIDs each time
+    node = make_node(rng, options.node, len(minors), minors=minors, mig=mig)
     if options.nvidia_proc:
-        write_nvidia_proc(node, options.nvidia_proc)
+        node = as_driver_shows(node, options.nvidia_proc)
     options.load_dir.mkdir(parents=True, exist_ok=True)
     if options.load_dir.stat().st_uid == os.getuid():
         options.load_dir.chmod(0o1777)  # jobs of every user write here, as in /tmp
@@ -243,9 +226,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="simulator.exporter", description="A stand-in for dcgm-exporter on one node.")
     parser.add_argument("--node", required=True, help="Slurm's name of the node")
-    parser.add_argument("--gpus", type=int, default=4, help="how many (default 4)")
+    parser.add_argument("--minors", default="0,1,2,3", help="each GPU's device minor, in DCGM's order (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other UUIDs and idle levels")
-    parser.add_argument("--swap-minors", action="store_true", help="device minors run against DCGM's order")
     parser.add_argument("--mig", action="append", default=[], metavar="INDEX=PROFILE,…", help="a GPU that is cut up")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9400, help="0: a free one, written to --port-file")
@@ -255,7 +237,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--truth", type=Path, required=True, help="where the truth is written, JSON lines")
     parser.add_argument("--collect-interval-ms", type=int, default=100)
     parser.add_argument("--no-hostname", action="store_true")
-    parser.add_argument("--nvidia-proc", type=Path, metavar="DIR", help="write a /proc/driver/nvidia/gpus there")
+    parser.add_argument(
+        "--nvidia-proc",
+        type=Path,
+        metavar="DIR",
+        help="a /proc/driver/nvidia/gpus: read, or written where there is none",
+    )
     return parser.parse_args()
 
 

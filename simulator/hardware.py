@@ -6,7 +6,7 @@ Standard library only: the stand-in exporter starts quickly with it.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: Compute slices of a GPU that can be cut into MIG instances (A100, H100).
@@ -94,17 +94,16 @@ def make_node(
     gpus: int,
     model: GpuModel = A100,
     *,
-    swap_minors: bool = False,
+    minors: Sequence[int] | None = None,
     gain_sigma: float = 0.0,
     mig: Mapping[int, tuple[str, ...]] | None = None,
 ) -> Node:
     """Build a node. `mig` gives the profiles of each GPU (by index) that is cut up.
 
-    With `swap_minors` the devices' minors run against the PCI order, as they do on some real boards.
+    `minors` are the device minors in DCGM's order (the PCI bus's), where they differ, as they do on some real boards.
     """
     made = []
     for index in range(gpus):
-        minor = gpus - 1 - index if swap_minors else index
         profiles = (mig or {}).get(index, ())
         instances = tuple(
             MigInstance(profile, gi_id, uuid_of(rng, "MIG")) for gi_id, profile in enumerate(profiles, start=1)
@@ -113,7 +112,7 @@ def make_node(
             Gpu(
                 node=name,
                 index=index,
-                minor=minor,
+                minor=minors[index] if minors else index,
                 uuid=uuid_of(rng, "GPU"),
                 pci_bus_id=f"00000000:{0x07 + 8 * index:02X}:00.0",
                 model=model.name,

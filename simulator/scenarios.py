@@ -60,7 +60,7 @@ def random_cluster(
     profiles = {0: ("3g.20gb", "2g.10gb", "1g.5gb")} if cut else None
     gain = troubles.gain_sigma
     nodes = [
-        make_node(rng, "n1", 2, A100, swap_minors=True, gain_sigma=gain),
+        make_node(rng, "n1", 2, A100, minors=(1, 0), gain_sigma=gain),
         make_node(rng, "n2", rng.randint(1, 2), gain_sigma=gain, mig=profiles),
     ]
     start = 1_790_000_000 + rng.randrange(86400)

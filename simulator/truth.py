@@ -1,7 +1,7 @@
 """What each job really used, and what nobody did: exact sums over the simulated cluster's curves.
 
 All energies are true ones, in J, without the sensors' gain. For every device attempts + idle = metered.
-The stand-in exporter's truth is read in `simulator.live_truth`.
+The stand-in exporter's truth is read with `read_exporter_truth`, from `simulator.live_truth`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from accounting.model import AttemptKey
 from simulator.cluster import Cluster
 from simulator.hardware import MIG_SLICES, Gpu
+from simulator.live_truth import read_exporter_truth as read_exporter_truth
 
 HOUR_S = 3600
 
