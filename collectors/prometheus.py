@@ -1,0 +1,175 @@
+"""Raw samples from any store that speaks Prometheus's HTTP API: Prometheus, Thanos, Mimir, VictoriaMetrics.
+
+prometheus-api-client does the talking, on a session of ours: it has timeouts, a pool and bounded retries, keeps the
+server's own words when it refuses, and does not take a partial answer (`warnings`) for a whole one.
+
+Samples are asked for with a range selector in an instant query (`METRIC{…}[1h]` at a time), which gives the raw
+samples at their own time stamps: no step, no look-back. Long spans are asked for piece by piece, each as
+long as the answers so far allow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+from accounting.sources import SourceError
+
+#: How many samples an answer should have: about 30 bytes each as JSON, some 500 bytes each while Python parses them.
+SAMPLES_PER_ANSWER = 500_000
+FIRST_SPAN_S = 3600.0
+SHORTEST_SPAN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series' samples of a span: times in UTC epoch s, values as the server has them."""
+
+    labels: Mapping[str, str]
+    samples: list[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the server is and how to sign in."""
+
+    url: str
+    match: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 30.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    auth: tuple[str, str] | None = None
+    ca_file: str | None = None
+
+
+class Prometheus:
+    """A client that either gives a whole answer or raises SourceError with the server's own words."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._connection = PrometheusConnect(
+            url=endpoint.url,
+            headers=dict(endpoint.headers) or None,
+            auth=endpoint.auth,
+            session=_session(endpoint),
+            timeout=endpoint.timeout_s,
+        )
+
+    def check(self) -> str:
+        """The server's version, or SourceError."""
+        answer = self._ask(lambda: self._connection._session.get(f"{self.endpoint.url}/api/v1/status/buildinfo",
+            timeout=self.endpoint.timeout_s).json())  # fmt: skip
+        return str(answer.get("data", {}).get("version", "of unknown version"))
+
+    def query(self, query: str, time_s: float) -> list[dict[str, Any]]:
+        """The answer to an instant query."""
+        result = self._ask(lambda: self._connection.custom_query(query, params={"time": f"{time_s:.3f}"}))
+        if not isinstance(result, list):
+            raise self._error(f"answered {query} with a single value where series were expected")
+        return result
+
+    def selector(self, metric: str) -> str:
+        """`metric` with the site's label matchers."""
+        matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(self.endpoint.match.items()))
+        return f"{metric}{{{matchers}}}"
+
+    def raw(self, metric: str, start_s: float, end_s: float) -> Iterator[Series]:
+        """Every raw sample of a metric in [start_s, end_s], piece by piece; those on a piece's edge may come twice."""
+        selector = self.selector(metric)
+        at_s, span_s = start_s, FIRST_SPAN_S
+        while at_s < end_s:
+            until_s = min(at_s + span_s, end_s)
+            try:
+                answer = self.query(f"{selector}[{max(round((until_s - at_s) * 1000), 1)}ms]", until_s)
+            except TooManySamplesError:
+                if span_s <= SHORTEST_SPAN_S:
+                    raise
+                span_s = max(span_s / 4, SHORTEST_SPAN_S)
+                continue
+            samples = 0
+            for one in answer:
+                values = one.get("values", [])
+                samples += len(values)
+                yield Series(one.get("metric", {}), values)
+            span_s *= min(max(SAMPLES_PER_ANSWER / max(samples, 1), 0.25), 4.0)
+            at_s = until_s
+
+    def _ask(self, ask: Callable[[], Any]) -> Any:
+        try:
+            return ask()
+        except requests.exceptions.Timeout:
+            raise self._error(f"did not answer within {self.endpoint.timeout_s:g} s", "raise timeout_s") from None
+        except requests.exceptions.SSLError as error:
+            raise self._error(f"cannot be trusted: {error}", "set ca_file") from None
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+            raise self._error("cut its answer off half way", "run again; nothing of this window was booked") from None
+        except requests.exceptions.ConnectionError as error:
+            raise self._error(f"cannot be reached: {_root_cause(error)}", "is it running, is the url right?") from None
+        except (requests.exceptions.RequestException, PrometheusApiClientException, KeyError) as error:
+            raise self._error(f"gave no usable answer: {error}") from None
+
+    def _error(self, what: str, advice: str = "check prometheus.url in the configuration") -> SourceError:
+        return SourceError(f"Prometheus at {self.endpoint.url} {what}", advice)
+
+
+class TooManySamplesError(SourceError):
+    """The query loads more samples than the server allows."""
+
+
+def _session(endpoint: Endpoint) -> requests.Session:
+    session = requests.Session()
+    retry = Retry(
+        total=3,
+        backoff_factor=0.3,
+        status_forcelist=(429, 502, 503, 504),
+        allowed_methods=("GET", "POST"),
+        raise_on_status=False,  # the last answer is kept, with the server's own words
+    )
+    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=4)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    if endpoint.ca_file is not None:
+        session.verify = endpoint.ca_file
+    session.hooks["response"].append(lambda response, **_: _checked(response, endpoint.url))
+    return session
+
+
+def _checked(response: requests.Response, url: str) -> requests.Response:
+    """Refuse whatever is not a whole, successful answer of Prometheus's API."""
+    where = f"Prometheus at {url}"
+    try:
+        answer = json.loads(response.content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or "status" not in answer:
+        begins = " ".join(response.text[:200].split())[:80]
+        raise SourceError(
+            f"{where} answered {response.status_code} with something that is not Prometheus's JSON: {begins!r}",
+            "is prometheus.url right, and is no proxy or sign-in page in between?",
+        )
+    if answer["status"] != "success":
+        message = str(answer.get("error", "it does not say why"))
+        kind = TooManySamplesError if "too many samples" in message else SourceError
+        raise kind(f"{where} refused ({response.status_code}): {message}")
+    if answer.get("warnings"):
+        raise SourceError(
+            f"{where} gave only a part of the answer: {'; '.join(map(str, answer['warnings']))}",
+            "run again when all of its stores answer; nothing of this window was booked",
+        )
+    response.json = lambda **_: answer  # type: ignore[method-assign]  # parsed once
+    return response
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost reason, without the library's wrapping."""
+    reason: Any = error
+    while getattr(reason, "reason", None) is not None or (reason.args and isinstance(reason.args[0], BaseException)):
+        reason = getattr(reason, "reason", None) or reason.args[0]
+    return str(reason).rsplit(": ", 1)[-1]
