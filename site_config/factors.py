@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from site_config.errors import near
-from site_config.section import FilePath, NotNegative, Section, Share, Text, each, shown, wrong, wrong_at
+from site_config.grid import GridSource, StaticGrid, WattTime, read_sources
+from site_config.section import NotNegative, Positive, Section, Share, Text, each, shown, wrong, wrong_at
 from site_config.server import PrometheusServer
 from site_config.tables import grid_intensity
 
@@ -71,6 +72,7 @@ class PueQuery(Section):
 
     prometheus: PrometheusServer
     query: Text
+    step_s: Positive = 900.0  # how long a value holds
 
 
 def _pue(value: Any, info: ValidationInfo) -> Any:
@@ -122,47 +124,6 @@ def _market(value: Any, info: ValidationInfo) -> Any:
     return Contract.model_validate(value, context=info.context)
 
 
-class FileGrid(Section):
-    """A CSV file: start,end,gco2e_per_kwh[,estimated]."""
-
-    source: Literal["file"]
-    path: FilePath
-
-
-class StaticGrid(Section):
-    """The bundled table of yearly means by country."""
-
-    source: Literal["static"] = "static"
-
-
-class PluginGrid(Section):
-    """A source of the site's own, through the entry point `scarbon.grid`."""
-
-    source: Literal["plugin"]
-    name: Text
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-GridSource = FileGrid | StaticGrid | PluginGrid
-
-_GRID_SOURCES: dict[str, type[GridSource]] = {"file": FileGrid, "static": StaticGrid, "plugin": PluginGrid}
-
-
-def _location(value: Any, info: ValidationInfo) -> Any:
-    """Read each source by its name, so that an error speaks of that source's keys alone."""
-
-    def read(entry: Any) -> GridSource:
-        name = entry.get("source") if isinstance(entry, dict) else None
-        if not isinstance(name, str):
-            raise wrong(f"must be a mapping such as {{source: static}}, with one of {', '.join(_GRID_SOURCES)}")
-        if name not in _GRID_SOURCES:
-            guess = near(name, _GRID_SOURCES)
-            raise wrong_at(("source",), f"must be one of {', '.join(_GRID_SOURCES)}, but is {shown(name)}{guess}")
-        return _GRID_SOURCES[name].model_validate(entry, context=info.context)
-
-    return each(value, read)
-
-
 def _zone(value: str) -> str:
     zones = grid_intensity()
     if value in zones:
@@ -177,5 +138,6 @@ class Grid(Section):
     """The electricity grid that feeds the site."""
 
     zone: Annotated[Text, AfterValidator(_zone)] = Field(description="the country's three letters, for example FRA")
-    location: Annotated[tuple[GridSource, ...], BeforeValidator(_location), Field(min_length=1)] = (StaticGrid(),)
+    location: Annotated[tuple[GridSource, ...], BeforeValidator(read_sources)] = (StaticGrid(),)
     market: Annotated[Contract | tuple[DatedContract, ...], BeforeValidator(_market)] | None = None
+    advice: WattTime | None = None  # a marginal signal, for `scarbon advice` alone

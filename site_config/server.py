@@ -15,7 +15,6 @@ class PrometheusServer(Section):
     """Prometheus, Thanos, Mimir or VictoriaMetrics, and how to sign in there."""
 
     url: HttpUrl
-    match: Labels = Field(default_factory=dict)  # label matchers added to every query
     timeout_s: Positive = 30.0
     token_file: FilePath | None = None
     token_env: Text | None = None

@@ -120,3 +120,9 @@ def equivalents() -> tuple[Equivalent, ...]:
         Equivalent(row["equivalent"], float(row["value"]), row["unit"].removeprefix("kgCO2e per "), row["source"])
         for row in _rows("equivalents.csv")
     )
+
+
+@cache
+def fuel_factors() -> Mapping[str, float]:
+    """What a kilowatt-hour from each fuel emits over its life cycle, in gCO2e; each row of the table has its source."""
+    return MappingProxyType({row["fuel"]: float(row["gco2e_per_kwh"]) for row in _rows("emission_factors_by_fuel.csv")})

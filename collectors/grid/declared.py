@@ -6,16 +6,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from accounting.model import FactorSlot
-from site_config.factors import Contract, Dated, DatedContract, PuePeriod
+from accounting.sources import SourceError
+from site_config.factors import Contract, Dated, DatedContract, Pue, PuePeriod, PueQuery
 
 D = TypeVar("D", bound=Dated)
 
 
-def pue_slots(pue: float | Sequence[PuePeriod], start_s: float, end_s: float) -> tuple[FactorSlot, ...]:
-    """Return the PUE over [start_s, end_s): one slot for a constant, one for each dated value that overlaps."""
-    if isinstance(pue, int | float):
-        return (FactorSlot(start_s, end_s, float(pue), "site.yaml"),)
+def pue_slots(pue: Pue, start_s: float, end_s: float) -> tuple[FactorSlot, ...]:
+    """Return the PUE over [start_s, end_s): a constant, the dated values that overlap, or what the query gives.
+
+    Raise `SourceError` where the query fails, or gives what no PUE can be.
+    """
+    if isinstance(pue, float):
+        return (FactorSlot(start_s, end_s, pue, "site.yaml"),)
+    if isinstance(pue, PueQuery):
+        return _queried(pue, start_s, end_s)
     return tuple(FactorSlot(*span, period.value, _pue_source(period)) for period, span in _clipped(pue, start_s, end_s))
+
+
+def _queried(pue: PueQuery, start_s: float, end_s: float) -> tuple[FactorSlot, ...]:
+    from collectors.grid.prometheus import PrometheusFactor
+
+    slots = PrometheusFactor(pue.prometheus, pue.query, pue.step_s).slots(start_s, end_s)
+    for slot in slots:
+        if not 1 <= slot.value <= 10:
+            raise SourceError(f"{pue.query!r} gives {slot.value:g}, which is no PUE", "correct pue.query")
+    spans = [(slot, max(slot.start_s, start_s), min(slot.end_s, end_s)) for slot in slots]
+    return tuple(FactorSlot(first, last, slot.value, slot.source) for slot, first, last in spans if first < last)
 
 
 def market_slots(

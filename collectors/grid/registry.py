@@ -7,30 +7,62 @@ options: {…}}`; it loads a callable `(zone, options) -> IntensitySource`.
 from __future__ import annotations
 
 from accounting.sources import IntensitySource, SourceError
-from collectors.grid.file import FileIntensity
-from collectors.grid.static import StaticIntensity
+from site_config import grid as declare
 from site_config.errors import near
-from site_config.factors import FileGrid, Grid, GridSource, PluginGrid, StaticGrid
+from site_config.factors import Grid
 
 ENTRY_POINT_GROUP = "scarbon.grid"
 
 
 def grid_sources(grid: Grid) -> tuple[IntensitySource, ...]:
     """Return the sources of `grid.location` in its order. Raise `SourceError` where one cannot be made."""
-    return tuple(_source(declared, grid.zone) for declared in grid.location)
+    return tuple(grid_source(declared, grid.zone) for declared in grid.location)
 
 
-def _source(declared: GridSource, zone: str) -> IntensitySource:
+def grid_source(declared: declare.GridSource, zone: str) -> IntensitySource:
+    """Return the object that reads one source; a provider's module is imported only where it is used."""
     match declared:
-        case FileGrid():
+        case declare.FileGrid():
+            from collectors.grid.file import FileIntensity
+
             return FileIntensity(declared.path)
-        case StaticGrid():
+        case declare.StaticGrid():
+            from collectors.grid.static import StaticIntensity
+
             return StaticIntensity(zone)
-        case PluginGrid():
+        case declare.PrometheusGrid():
+            from collectors.grid.prometheus import PrometheusFactor
+
+            return PrometheusFactor(declared.prometheus, declared.query, declared.step_s)
+        case declare.ElectricityMapsGrid():
+            from collectors.grid.electricity_maps import ElectricityMaps
+
+            return ElectricityMaps(declared)
+        case declare.NesoGrid():
+            from collectors.grid.neso import Neso
+
+            return Neso(declared)
+        case declare.RteGrid():
+            from collectors.grid.rte import Rte
+
+            return Rte(declared)
+        case declare.EnerginetGrid():
+            from collectors.grid.energinet import Energinet
+
+            return Energinet(declared)
+        case declare.EntsoeGrid():
+            from collectors.grid.entsoe import Entsoe
+
+            return Entsoe(declared)
+        case declare.EmberGrid():
+            from collectors.grid.ember import Ember
+
+            return Ember(declared, zone)
+        case declare.PluginGrid():
             return _plugin(declared, zone)
 
 
-def _plugin(declared: PluginGrid, zone: str) -> IntensitySource:
+def _plugin(declared: declare.PluginGrid, zone: str) -> IntensitySource:
     from importlib.metadata import entry_points
 
     plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
