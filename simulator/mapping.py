@@ -5,6 +5,7 @@ One file for each GPU, named by DCGM's index (`0`), or `<gpu>.<GPU_I_ID>` for a 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -22,13 +23,14 @@ def read_mapping(folder: Path) -> dict[str, list[str]]:
     a line of 64 KiB raises OSError, and the exporter's whole page fails.
     """
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
         return {}
     found = {}
-    for path in entries:
-        if not _NAME.fullmatch(path.name) or path.is_dir():
+    for entry in entries:
+        if not _NAME.fullmatch(entry.name) or entry.is_dir(follow_symlinks=False):
             continue
+        path = Path(entry.path)
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         lines = text.removesuffix("\n").split("\n") if text else []
         if any(len(line) >= _LONGEST_LINE for line in lines):
