@@ -335,7 +335,10 @@ def append_journal(env, settings, line, deadline):
         if written != len(data):
             posix.ftruncate(fd, size + len(torn))
             raise HookError("journal %s: the disk is full" % path)
+        posix.lockf(fd, posix.F_ULOCK, 0)  # a slow disk is not to hold the other hooks up
         posix.fsync(fd)
+        if not size:
+            sync_folder(settings["journal_dir"])
     finally:
         posix.close(fd)
 
@@ -353,7 +356,6 @@ def open_journal(path, settings, deadline):
             if posix.stat(path).st_ino == facts.st_ino:
                 if not facts.st_size:
                     own(fd, settings["journal_gid"])
-                    sync_folder(settings["journal_dir"])
                 return fd
         except OSError:
             pass
@@ -564,8 +566,8 @@ def lock(fd, path, deadline):
 # --- failures
 
 
-def tell(env, settings, message):
-    """Send a line to syslog, never waiting for it; then to the journal, if it can be written."""
+def to_syslog(env, settings, message):
+    """Send a line to syslog, never waiting for it."""
     try:
         import socket
 
@@ -576,6 +578,11 @@ def tell(env, settings, message):
         link.sendto(datagram.encode("utf-8", "replace"), socket.MSG_DONTWAIT, settings["syslog"])
     except Exception:
         pass  # no syslog on this node
+
+
+def tell(env, settings, message):
+    """Say what went wrong: to syslog, then to the journal, if it can be written."""
+    to_syslog(env, settings, message)
     try:
         append_journal(env, settings, error_line(env, settings, message), time.monotonic())
     except Exception:
@@ -595,11 +602,16 @@ def guarded(work, seconds):
     """Run `work` in a child process, for `seconds` at most. Returns what became of it, or None if it ended well."""
     import select
 
+    null = posix.open("/dev/null", posix.O_RDWR)
+    while null < 3:  # should slurmd have left one of them closed
+        null = posix.dup(null)
     read_end, write_end = posix.pipe()
-    child = posix.fork()
+    try:
+        child = posix.fork()
+    except OSError as error:
+        return "no process for the hook's work: %s" % error.strerror
     if child == 0:
         try:
-            null = posix.open("/dev/null", posix.O_RDWR)
             for fd in (0, 1, 2):  # slurmd waits for whoever keeps its pipe open
                 posix.dup2(null, fd)
             posix.umask(0o022)
@@ -661,8 +673,8 @@ def hook(verb, config):
         guarded(lambda: tell(env, settings, message), 1.0)
         return
     outcome = guarded(lambda: record(env, settings, event, problems), settings["budget_s"])
-    if outcome:
-        guarded(lambda: tell(env, settings, outcome), 1.0)
+    if outcome and guarded(lambda: tell(env, settings, outcome), 1.0):
+        to_syslog(env, settings, outcome)
 
 
 def ship(config):

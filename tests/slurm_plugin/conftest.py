@@ -1,5 +1,6 @@
 """A node for the hook to run on: folders, a fake /proc/driver/nvidia, a syslog socket, and Slurm's bare environment."""
 
+import contextlib
 import json
 import os
 import socket
@@ -138,7 +139,7 @@ class Node:
         return [line["message"] for line in self.journal() if line["event"] == "error"]
 
     def mapping(self) -> dict[str, list[str]]:
-        """The folder as dcgm-exporter reads it: by file, the lines as they stand; names with a dot first are not its."""
+        """The folder as dcgm-exporter reads it: by file, the lines as they stand. Names with a dot first are ours."""
         return {
             path.name: path.read_text().splitlines()
             for path in sorted(self.mapping_dir.iterdir())
@@ -159,10 +160,21 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path):
-    made = Node(tmp_path / "node")
-    yield made
-    made.close()
+def make_node(tmp_path):
+    """Make a node by name; all are closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(name: str) -> Node:
+            made = Node(tmp_path / name)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def node(make_node):
+    return make_node("node")
 
 
 @pytest.fixture(params=python_versions(), ids=lambda path: path)
