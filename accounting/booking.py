@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -24,6 +24,7 @@ from accounting.holders import Hold, settle
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
 from accounting.ledger.store import Ledger
 from accounting.model import AttemptKey, FactorSlot, GpuSamples, Job, Method, Reject
+from accounting.reading import LOOK_OUT_S, read_bridged
 from accounting.sources import GpuEnergySource, HolderSource, IntensitySource, JobSource
 from accounting.timeline import Timeline, build_timeline
 
@@ -82,6 +83,17 @@ class Rules:
         return self.embodied_gpu_g / (self.lifetime_years * SECONDS_PER_YEAR)
 
 
+@dataclass(frozen=True, slots=True)
+class Accounted:
+    """What a run did, and what it found: GPUs that were silent when earlier windows were accounted, and since when.
+
+    Those windows (`again`) are to be accounted anew, now that the other side of the silence is known.
+    """
+
+    posted: Posted
+    heard_again: Mapping[str, float]
+
+
 def account(
     cluster: str,
     sources: Sources,
@@ -92,7 +104,7 @@ def account(
     *,
     version: str,
     config_digest: str,
-) -> Posted:
+) -> Accounted:
     """Account the cluster's time in [start_s, end_s), which lies within one calendar day of the site.
 
     SourceError when a source cannot be read: then the books are as they were. The slots at the ends are accounted as
@@ -106,11 +118,13 @@ def account(
     timeline = build_timeline(edges, stretches, rules.pue, location, rules.market)
     books = _Books(cluster, rules, timeline)
     read_from_s, read_to_s = timeline.start_s - MARGIN_S, timeline.end_s + MARGIN_S
+    silent_since = ledger.silent_since(cluster)
     books.read_jobs(sources.jobs.jobs(read_from_s, read_to_s))
     samples: list[GpuSamples] = []
     holds: list[Hold] = []
     if sources.gpu is not None:
-        samples = list(books.keep(sources.gpu.samples(read_from_s, read_to_s)))
+        bridged = read_bridged(sources.gpu.samples, timeline.start_s, timeline.end_s, MARGIN_S, silent_since)
+        samples = list(books.keep(bridged))
         tags = [
             (holder.name, list(books.keep(holder.tags(read_from_s, read_to_s, books.jobs, samples))))
             for holder in sources.holders
@@ -120,6 +134,13 @@ def account(
     books.book_gpus(samples, holds)
     if rules.host is not None:
         books.book_host(rules.host)
+    heard_again = {
+        one.device.uuid: since_s
+        for one in samples
+        if (since_s := silent_since.get(one.device.uuid)) is not None
+        and since_s < timeline.start_s
+        and one.last_s > since_s
+    }
     window = Window(
         cluster=cluster,
         start_s=start_s,
@@ -133,8 +154,18 @@ def account(
         balance=books.balance,
         factors=_factors(timeline, {"pue": rules.pue, "location": location, "market": rules.market}),
         rejects=books.rejects,
+        silent_since_s={} if end_s < booked[-1][1] else _silences(samples, timeline, set(heard_again)),
     )
-    return ledger.post(window, {"started_s": started_s, "version": version, "config_digest": config_digest})
+    posted = ledger.post(window, {"started_s": started_s, "version": version, "config_digest": config_digest})
+    return Accounted(posted, heard_again)
+
+
+def again(ledger: Ledger, cluster: str, heard_again: Mapping[str, float], before_s: float) -> list[tuple[float, float]]:
+    """What the books hold before `before_s` and since the silences began, as far back as samples are looked for."""
+    if not heard_again:
+        return []
+    since_s = max(min(heard_again.values()), before_s - LOOK_OUT_S[-1])
+    return [(max(a, since_s), min(b, before_s)) for a, b in ledger.booked(cluster) if a < before_s and b > since_s]
 
 
 class _Books:
@@ -284,6 +315,15 @@ class _Books:
 def _nulls(values: Floats) -> list[float | None]:
     """NaN as None, as the ledger has it."""
     return [None if value != value else value for value in values.tolist()]
+
+
+def _silences(samples: Sequence[GpuSamples], timeline: Timeline, but: set[str]) -> dict[str, float | None]:
+    """Since when each device is silent at the end of the period; None for one that is not."""
+    return {
+        one.device.uuid: None if one.last_s >= timeline.end_s else one.last_s
+        for one in samples
+        if one.device.uuid not in but
+    }
 
 
 def _in_window(job: Job, start_s: float, end_s: float) -> bool:

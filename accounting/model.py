@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class LabelSpan:
 
 @dataclass(frozen=True, slots=True)
 class GpuSamples:
-    """The raw samples of one physical GPU, each series at its own time stamps (UTC epoch s).
+    """The raw samples of one physical GPU, each series at its own time stamps, in order (UTC epoch s).
 
     `energy_j` is the cumulative counter since the driver was loaded, in joules: a fall is a restart.
     `power_w` is the gauge. Either may be empty; an empty one means that nothing is known, not 0.
@@ -137,6 +138,16 @@ class GpuSamples:
     power_time_s: Floats
     power_w: Floats
     labels: tuple[LabelSpan, ...] = ()  # who held it, as the exporter's job mapping says
+
+    @property
+    def first_s(self) -> float:
+        """When its first sample was taken; infinity where there is none."""
+        return min((float(times[0]) for times in (self.energy_time_s, self.power_time_s) if times.size), default=inf)
+
+    @property
+    def last_s(self) -> float:
+        """When its last sample was taken; minus infinity where there is none."""
+        return max((float(times[-1]) for times in (self.energy_time_s, self.power_time_s) if times.size), default=-inf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ A source that cannot be reached raises `SourceError`; a row that cannot be under
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from accounting.model import FactorSlot, GpuSamples, Job, Reject, Tag
@@ -35,8 +35,10 @@ class GpuEnergySource(Protocol):
 
     name: str
 
-    def samples(self, start_s: float, end_s: float) -> Iterator[GpuSamples | Reject]:
-        """Yield the samples in [start_s, end_s] of each GPU, once for each physical GPU."""
+    def samples(
+        self, start_s: float, end_s: float, uuids: Collection[str] | None = None
+    ) -> Iterator[GpuSamples | Reject]:
+        """Yield the samples in [start_s, end_s] of each GPU, or of those named, once for each physical GPU."""
         ...
 
 

@@ -8,7 +8,7 @@ one `GpuSamples` for each physical GPU, by UUID.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,13 +47,16 @@ class DcgmSource:
         self.cluster = cluster
         self._prometheus = prometheus
 
-    def samples(self, start_s: float, end_s: float) -> Iterator[GpuSamples | Reject]:
+    def samples(
+        self, start_s: float, end_s: float, uuids: Collection[str] | None = None
+    ) -> Iterator[GpuSamples | Reject]:
         """Yield the samples in [start_s, end_s] of each GPU. SourceError where Prometheus gives no whole answer."""
-        yield from gather(self.cluster, self._series(start_s, end_s))
+        yield from gather(self.cluster, self._series(start_s, end_s, uuids))
 
-    def _series(self, start_s: float, end_s: float) -> Iterator[GpuSeries]:
+    def _series(self, start_s: float, end_s: float, uuids: Collection[str] | None) -> Iterator[GpuSeries]:
+        only = "" if uuids is None else f'UUID=~"{"|".join(sorted(uuids))}"'
         for metric in (ENERGY, POWER):
-            for series in self._prometheus.raw(metric, start_s, end_s):
+            for series in self._prometheus.raw(metric, start_s, end_s, only):
                 count = len(series.samples)
                 time_s = np.fromiter((sample[0] for sample in series.samples), float, count)
                 value = np.fromiter((sample[1] for sample in series.samples), float, count)
@@ -79,6 +82,8 @@ def _gpu(cluster: str, uuid: str, stretches: Sequence[GpuSeries]) -> GpuSamples:
     power = [one for one in kept if one.metric == POWER]
     labels = max(kept, key=lambda one: one.time_s[-1] if one.time_s.size else -np.inf).labels
     index = labels.get("gpu", "")
+    energy_time_s, energy_mj = _in_order(energy)
+    power_time_s, power_w = _in_order(power)
     return GpuSamples(
         device=Device(
             cluster=cluster,
@@ -87,16 +92,24 @@ def _gpu(cluster: str, uuid: str, stretches: Sequence[GpuSeries]) -> GpuSamples:
             model=labels.get("modelName") or None,
             index=int(index) if index.isdecimal() else None,
         ),
-        energy_time_s=_joined([one.time_s for one in energy]),
-        energy_j=_joined([one.value for one in energy]) * J_PER_MJ,
-        power_time_s=_joined([one.time_s for one in power]),
-        power_w=_joined([one.value for one in power]),
+        energy_time_s=energy_time_s,
+        energy_j=energy_mj * J_PER_MJ,
+        power_time_s=power_time_s,
+        power_w=power_w,
         labels=tuple(_label_spans(energy or power)),
     )
 
 
-def _joined(parts: Sequence[Floats]) -> Floats:
-    return np.concatenate(parts) if parts else np.zeros(0)
+def _in_order(series: Sequence[GpuSeries]) -> tuple[Floats, Floats]:
+    """Times and values of several series of one metric as one, in order of time."""
+    if not series:
+        return np.zeros(0), np.zeros(0)
+    time_s = np.concatenate([one.time_s for one in series])
+    value = np.concatenate([one.value for one in series])
+    if time_s.size > 1 and not (np.diff(time_s) >= 0).all():
+        order = np.argsort(time_s, kind="stable")
+        time_s, value = time_s[order], value[order]
+    return time_s, value
 
 
 def _node(labels: Mapping[str, str]) -> str:

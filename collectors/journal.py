@@ -79,7 +79,7 @@ def _event(line: str) -> dict[str, Any] | str | None:
     kind = event.get("event")
     if kind not in ("start", "end"):
         return None if kind == "error" else f"unknown event {kind!r}"
-    wanted = {"time": (int, float), "job_id": int, "node": str, "gpus": list}
+    wanted: dict[str, type | tuple[type, ...]] = {"time": (int, float), "job_id": int, "node": str, "gpus": list}
     for name, types in wanted.items():
         if not isinstance(event.get(name), types) or isinstance(event.get(name), bool):
             return f"{name} is missing or not what it should be"

@@ -7,7 +7,7 @@ that it is asked for samples.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -28,16 +28,21 @@ class OpenMetricsSource:
         self.cluster = cluster
         self._path = path
 
-    def samples(self, start_s: float, end_s: float) -> Iterator[GpuSamples | Reject]:
+    def samples(
+        self, start_s: float, end_s: float, uuids: Collection[str] | None = None
+    ) -> Iterator[GpuSamples | Reject]:
         """Yield the samples in [start_s, end_s] of each GPU. SourceError where the file is not what it should be."""
-        yield from gather(self.cluster, self._between(start_s, end_s))
+        for one in gather(self.cluster, self._between(start_s, end_s)):
+            if uuids is None or (isinstance(one, GpuSamples) and one.device.uuid in uuids):
+                yield one
 
     def _between(self, start_s: float, end_s: float) -> Iterator[GpuSeries]:
         for series in self._series:
-            first, last = np.searchsorted(series.time_s, [start_s, end_s], side="left")
-            last = int(np.searchsorted(series.time_s, end_s, side="right"))
-            if last > first:
-                span = slice(int(first), last)
+            span = slice(
+                int(np.searchsorted(series.time_s, start_s, side="left")),
+                int(np.searchsorted(series.time_s, end_s, side="right")),
+            )
+            if span.stop > span.start:
                 yield GpuSeries(series.metric, series.labels, series.time_s[span], series.value[span])
 
     @cached_property

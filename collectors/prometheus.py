@@ -75,14 +75,14 @@ class Prometheus:
             raise self._error(f"answered {query} with a single value where series were expected")
         return result
 
-    def selector(self, metric: str) -> str:
-        """`metric` with the site's label matchers."""
-        matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(self.endpoint.match.items()))
-        return f"{metric}{{{matchers}}}"
+    def selector(self, metric: str, matcher: str = "") -> str:
+        """`metric` with the site's label matchers, and one more."""
+        matchers = [f"{name}={json.dumps(value)}" for name, value in sorted(self.endpoint.match.items())]
+        return f"{metric}{{{','.join([*matchers, matcher] if matcher else matchers)}}}"
 
-    def raw(self, metric: str, start_s: float, end_s: float) -> Iterator[Series]:
+    def raw(self, metric: str, start_s: float, end_s: float, matcher: str = "") -> Iterator[Series]:
         """Every raw sample of a metric in [start_s, end_s], piece by piece; those on a piece's edge may come twice."""
-        selector = self.selector(metric)
+        selector = self.selector(metric, matcher)
         at_s, span_s = start_s, FIRST_SPAN_S
         while at_s < end_s:
             until_s = min(at_s + span_s, end_s)

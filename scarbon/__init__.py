@@ -1,1 +1,3 @@
 """What people touch: the command line, which wires collectors to accounting."""
+
+__version__ = "0.1.0"

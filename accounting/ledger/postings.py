@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,6 +80,7 @@ class Window:
     balance: Sequence[BalanceRow]
     factors: Sequence[tuple[str, FactorSlot]]
     rejects: Sequence[Reject]
+    silent_since_s: Mapping[str, float | None]  # by UUID: devices whose silence at the end of the books is to be noted
 
 
 @dataclass(frozen=True, slots=True)

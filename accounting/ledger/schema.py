@@ -96,6 +96,9 @@ meters = Table(
     Column("uuid", String(64), nullable=False),
     Column("node", String(255), nullable=False),
     Column("model", String(255), nullable=False),  # "" where it is unknown
+    # When it was last heard of, while it is silent at the end of the books: once it is heard again, the time
+    # since then is accounted anew.
+    Column("silent_since_s", Double),
     Unique("cluster", "kind", "uuid"),
 )
 

@@ -1,0 +1,172 @@
+"""`scarbon collect`: account device time, day by day, from where the books end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scarbon import __version__
+from scarbon.errors import QUARANTINED, UserError, WrongUseError
+from scarbon.site import site
+from scarbon.times import parse_time
+from site_config.schema import SiteConfig
+
+if TYPE_CHECKING:
+    from accounting.ledger.postings import Posted
+    from accounting.ledger.store import Ledger
+
+EXAMPLE = """\b
+Examples:
+  scarbon collect                       from where the books end to now, less the settling delay
+  scarbon collect -S 2026-10-01 -E 2026-11-01
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.option("-S", "--starttime", metavar="TIME", help="Account device time from here on. [default: the books' end]")
+@click.option("-E", "--endtime", metavar="TIME", help="… up to here. [default: now less collect.settle_s, on the hour]")
+@click.option("-M", "--clusters", metavar="NAME,…", help="Only these clusters. [default: all]")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; errors are still shown.")
+@click.pass_obj
+def collect(
+    config_option: str | None, starttime: str | None, endtime: str | None, clusters: str | None, quiet: bool
+) -> None:
+    """Account the device time in [start, end): a job that runs across the end is booked for its part.
+
+    Each day is one transaction: what was accounted before an error, or Ctrl-C, stays, and the next run goes on from
+    there. The same window again changes nothing.
+    """
+    config = site(config_option)
+    names = _clusters(config, clusters)
+    now_s = time.time()
+    zone = config.site.zone
+    start_s = None if starttime is None else parse_time(starttime, zone, now_s)
+    end_s = None if endtime is None else parse_time(endtime, zone, now_s)
+    if end_s is not None and end_s > now_s:
+        raise WrongUseError("the end of the window lies in the future", "leave -E out to account up to now")
+    code = 0
+    problems: list[UserError] = []
+    for name in names:
+        try:
+            if _collect(config, name, start_s, end_s, now_s, quiet):
+                code = QUARANTINED
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            problems.append(error)  # one cluster's failure does not cost the others their window
+    if problems:
+        raise UserError("; ".join(problem.what for problem in problems), problems[0].advice)
+    raise click.exceptions.Exit(code)
+
+
+def _collect(
+    config: SiteConfig, name: str, start_s: float | None, end_s: float | None, now_s: float, quiet: bool
+) -> bool:
+    """Account one cluster; whether rows went to quarantine."""
+    from accounting.clock import day_of, day_start, slot_floor
+    from accounting.ledger.errors import LedgerError
+    from accounting.ledger.store import Ledger
+    from accounting.sources import SourceError
+
+    zone = config.site.zone
+    done = _Done(config)
+    try:
+        ledger = Ledger(config.ledger.url, config.site.timezone)
+        try:
+            with ledger.lock():
+                booked = ledger.booked(name)
+                if start_s is None:
+                    start_s = booked[-1][1] if booked else day_start(zone, day_of(zone, now_s))
+                if end_s is None:
+                    end_s = slot_floor(zone, now_s - config.collect.settle_s)
+                if end_s <= start_s:
+                    if not quiet:
+                        click.echo(f"{name}: nothing to account after {_shown(config, start_s)} yet", err=True)
+                    return False
+                _account_days(config, name, ledger, start_s, end_s, done, quiet)
+        finally:
+            ledger.close()
+    except (SourceError, LedgerError) as error:
+        raise UserError(f"{name}: {error.what}{done.kept()}", error.advice) from error
+    except KeyboardInterrupt:
+        kept = done.kept() or "; the books are as they were"
+        raise UserError(f"{name}: interrupted{kept}", "run it again to go on") from None
+    if not quiet:
+        span = f"{_shown(config, start_s)} to {_shown(config, end_s)}"
+        click.echo(f"{name}: accounted {span}: {done.posted} postings, {done.superseded} superseded", err=True)
+        if done.quarantined:
+            click.echo(f"{name}: {done.quarantined} rows in quarantine; see scarbon audit --quarantine", err=True)
+    return done.quarantined > 0
+
+
+class _Done:
+    """What has been accounted so far."""
+
+    def __init__(self, config: SiteConfig) -> None:
+        self._config = config
+        self.posted = self.superseded = self.quarantined = 0
+        self.up_to_s: float | None = None
+
+    def add(self, posted: Posted) -> None:
+        self.posted += posted.posted
+        self.superseded += posted.superseded
+        self.quarantined = max(self.quarantined, posted.quarantined)
+
+    def kept(self) -> str:
+        """What an error leaves in the books, in words."""
+        return "" if self.up_to_s is None else f" (accounted up to {_shown(self._config, self.up_to_s)})"
+
+
+def _account_days(
+    config: SiteConfig, name: str, ledger: Ledger, start_s: float, end_s: float, done: _Done, quiet: bool
+) -> None:
+    """Account [start_s, end_s) day by day; and again what GPUs that were silent before it turn out to have used."""
+    from accounting.booking import account, again
+    from accounting.clock import split_by_day
+    from scarbon.wiring import rules, sources
+
+    made, declared, digest = sources(config, name), rules(config, name), config.digest()
+    heard_again: dict[str, float] = {}
+    with _progress(split_by_day(config.site.zone, start_s, end_s), name, quiet) as days:
+        for day in days:
+            result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
+            heard_again |= result.heard_again
+            done.add(result.posted)
+            done.up_to_s = day[1]
+    for stretch in again(ledger, name, heard_again, start_s):
+        for day in split_by_day(config.site.zone, *stretch):
+            result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
+            done.add(result.posted)
+    ledger.heard_again(name, heard_again)
+
+
+def _clusters(config: SiteConfig, chosen: str | None) -> list[str]:
+    if chosen is None:
+        return list(config.clusters)
+    names = [name.strip() for name in chosen.split(",")]
+    for name in names:
+        if name not in config.clusters:
+            raise WrongUseError(f"no cluster {name!r} in the configuration", f"it has {', '.join(config.clusters)}")
+    return names
+
+
+def _shown(config: SiteConfig, time_s: float) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(time_s, config.site.zone).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@contextmanager
+def _progress(days: list[tuple[float, float]], label: str, quiet: bool) -> Iterator[Iterable[tuple[float, float]]]:
+    """The days, with a bar on a terminal's stderr when there are several."""
+    stderr = click.get_text_stream("stderr")
+    if quiet or len(days) < 2 or not stderr.isatty():
+        yield days
+    else:
+        bar: Any = click.progressbar(days, label=label, file=stderr)
+        with bar:
+            yield bar

@@ -1,0 +1,74 @@
+"""Times as sacct's users type them, in the site's time zone, and months and days of reports."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from scarbon.errors import WrongUseError
+
+_UNITS_S = {"": 1, "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
+_RELATIVE = re.compile(r"now(?:([+-])(\d+)(second|minute|hour|day|week)?s?)?")
+#: sacct's words for an hour of today (`man sacct`, "Valid time formats").
+_WORDS = {"today": 0, "midnight": 0, "noon": 12, "fika": 15, "teatime": 16}
+_CLOCK = r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*([AaPp][Mm])?"
+_DATES = (
+    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[T-](?P<clock>.+))?"),
+    re.compile(r"(?P<month>\d{1,2})[/.](?P<day>\d{1,2})(?:[/.](?P<year>\d\d|\d{4}))?(?:-(?P<clock>.+))?"),
+    re.compile(r"(?P<month>\d\d)(?P<day>\d\d)(?P<year>\d\d)?(?:-(?P<clock>.+))?"),
+)
+
+
+def parse_time(text: str, zone: ZoneInfo, now_s: float) -> float:
+    """A time as sacct takes it, or ISO 8601 with `Z` or an offset, as UTC epoch seconds.
+
+    Times without a zone are the site's. WrongUseError, with examples, for anything else.
+    """
+    given = text.strip()
+    if relative := _RELATIVE.fullmatch(given.lower()):
+        sign, count, unit = relative.groups()
+        return now_s + (-1 if sign == "-" else 1) * int(count or 0) * _UNITS_S[unit or ""]
+    now = datetime.fromtimestamp(now_s, zone)
+    try:
+        return _absolute(given, now).timestamp()
+    except ValueError:
+        raise WrongUseError(
+            f"cannot read the time {text!r}",
+            "write for example 2026-10-01, 2026-10-01T08:30, 2026-10-01T08:30:00Z, now-7days, today or 08:30",
+        ) from None
+
+
+def _absolute(text: str, now: datetime) -> datetime:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    word = text.lower()
+    if word in _WORDS:
+        return midnight.replace(hour=_WORDS[word])
+    if word in ("tomorrow", "yesterday"):
+        return (midnight + timedelta(days=1 if word == "tomorrow" else -1)).replace(hour=0)
+    if re.fullmatch(r"\d{4}-\d\d-\d\d[T ].*(Z|z|[+-]\d\d:?\d\d)", text):
+        return datetime.fromisoformat(text.replace("z", "Z"))
+    if re.fullmatch(_CLOCK, text):
+        return _at(midnight, text)
+    for pattern in _DATES:
+        if match := pattern.fullmatch(text):
+            parts = match.groupdict()
+            year = int(parts["year"]) if parts["year"] else now.year
+            day = midnight.replace(
+                year=year + 2000 if year < 100 else year, month=int(parts["month"]), day=int(parts["day"])
+            )
+            return _at(day, parts["clock"]) if parts["clock"] else day
+    raise ValueError(text)
+
+
+def _at(day: datetime, clock: str) -> datetime:
+    match = re.fullmatch(_CLOCK, clock)
+    if match is None:
+        raise ValueError(clock)
+    hour, minute, second, half = match.groups()
+    hours = int(hour)
+    if half:
+        if not 1 <= hours <= 12:
+            raise ValueError(clock)
+        hours = hours % 12 + (12 if half.lower() == "pm" else 0)
+    return day.replace(hour=hours, minute=int(minute), second=int(second or 0))
