@@ -147,9 +147,9 @@ class Section(BaseModel):
 
 def _path(value: Any, info: ValidationInfo) -> Any:
     """Make a path absolute: a relative one is relative to the configuration file."""
-    if not isinstance(value, str):
+    if not isinstance(value, str | Path):
         raise wrong(f"must be a path, but is {shown(value)}")
-    if not value.strip() or "\0" in value:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
         raise wrong("must be a path, but is empty")
     base: Path = (info.context or {}).get("base", Path.cwd())
     return base / Path(value).expanduser()

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from accounting.model import FactorSlot
+from accounting.sources import SourceError
 from collectors.grid.http import Api, epoch, key, slots_of, utc, windows
 from site_config.grid import EntsoeGrid
 from site_config.tables import fuel_factors
