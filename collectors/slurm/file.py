@@ -1,20 +1,27 @@
 """Jobs from a file: what `sacct -P` (or `-p`) wrote, with its header line.
 
 For sites where the books are kept away from Slurm, and for trying things out. The file is read as it comes and never
-held as a whole.
+held as a whole. A dump cannot escape a newline in a name; such rows are put together again as far as it is plain how,
+and are rejected where it is not.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 from accounting.model import Job, Reject
 from accounting.sources import SourceError
-from collectors.slurm.rows import RowReader, epoch_s, overlaps
+from collectors.slurm.fields import local_clock, overlaps
+from collectors.slurm.rows import FREE_TEXT, RowReader
+
+#: Characters after which a row that does not end is given up.
+_LONGEST_ROW = 1 << 16
 
 
 class FileSource:
@@ -38,8 +45,8 @@ class FileSource:
         SourceError when the file cannot be read, has no header, lacks a needed column or ends in the middle of a row.
         """
         try:
-            with self.path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as lines:
-                for job in self._rows(lines):
+            with self.path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as text:
+                for job in self._rows(text):
                     if isinstance(job, Reject) or overlaps(job, start_s, end_s):
                         yield job
         except OSError as error:
@@ -47,80 +54,112 @@ class FileSource:
                 f"the sacct dump {self.path} cannot be read: {error.strerror}", "check jobs.path in the configuration"
             ) from None
 
-    def _rows(self, lines: Iterator[str]) -> Iterator[Job | Reject]:
-        header = next(lines, "").rstrip("\n")
+    def _rows(self, text: TextIO) -> Iterator[Job | Reject]:
+        header = text.readline().rstrip("\r\n")
         if not header:
             raise SourceError(
                 f"the sacct dump {self.path} is empty, without even a header line",
                 "was it cut short? write it again with `sacct -a -D -X -P`, without -n",
             )
-        separator = _separator(header)
-        closed = header.endswith(separator)  # `-p`: a separator behind the last field, too
+        found = re.match(r"\w+?([^A-Za-z0-9_]+)", header)
+        separator = found.group(1) if found else "|"
         columns = header.removesuffix(separator).split(separator)
+        # `sacct -p` writes a separator behind the last field, too.
+        end = separator if header.endswith(separator) else ""
+        first = text.readline()
+        epoch = re.search(r"\d{4}-\d\d-\d\dT", first) is None
         try:
-            reader = RowReader(self.name, self.cluster, columns, _clock(self.zone))
+            reader = RowReader(self.name, self.cluster, columns, separator, None if epoch else local_clock(self.zone))
         except KeyError as missing:
             raise SourceError(
                 f"the sacct dump {self.path} has no column {missing.args[0]}",
                 f"write it again with {missing.args[0]} among the fields of `sacct -o`",
             ) from None
-        for number, values in self._records(lines, separator, columns, closed):
-            job = reader.read(values, f"{self.path}:{number}")
-            if job is not None:
-                yield job
+        lines = self._lines(chain([first] if first else [], text), end)
+        yield from _Rows(self.path, reader).read(lines)
 
-    def _records(
-        self, lines: Iterator[str], separator: str, columns: list[str], closed: bool
-    ) -> Iterator[tuple[int, list[str]]]:
-        """Line number and fields of each record.
-
-        A row that is too short goes on in the next line (a newline in a name); one that is too long has the separator
-        in its job name, if that is the only column with free text.
-        """
-        wanted = len(columns) + closed
-        free = [i for i, name in enumerate(columns) if name.casefold() in {"jobname", "comment"}]
-        number, begun, text = 1, 2, ""
-        for number, line in enumerate(lines, start=2):
-            if text:
-                text += line
-            else:
-                begun, text = number, line
-            values = text.removesuffix("\n").split(separator)
-            if len(values) < wanted:
-                continue
-            if closed:
-                values.pop()
-            extra = len(values) - len(columns)
-            if extra and len(free) == 1:
-                at = free[0]
-                values[at : at + extra + 1] = [separator.join(values[at : at + extra + 1])]
-            yield begun, values
-            text = ""
-        if text:
+    def _lines(self, text: Iterator[str], end: str) -> Iterator[str]:
+        """The lines without what ends them."""
+        end += "\n"
+        cut = -len(end)
+        line = "\n"
+        for line in text:
+            yield line[:cut] if line.endswith(end) else line.removesuffix("\n")
+        if not line.endswith("\n"):
             raise SourceError(
-                f"the sacct dump {self.path} ends in the middle of the row of line {begun}",
-                "it was cut short: write it again",
+                f"the sacct dump {self.path} ends in the middle of a line", "it was cut short: write it again"
             )
 
 
-def _separator(header: str) -> str:
-    """What stands behind the first field's name."""
-    found = re.match(r"\w+?([^A-Za-z0-9_]+)", header)
-    return found.group(1) if found else "|"
+class _Rows:
+    """Lines to rows: mostly the same, but for names with newlines and separators in them."""
 
+    def __init__(self, path: Path, reader: RowReader) -> None:
+        self.path = path
+        self.reader = reader
+        self.number = 1  # of the line that is being read
+        self.held: Job | None = None  # the last job: the next line may be the rest of its name
+        self.broken = ""  # a row that has too few fields so far
+        self.begun = 0  # the line where it begins
+        last = reader.columns[-1].casefold()
+        self.open_end = {"jobname": "name", "comment": "comment"}.get(last)
 
-def _clock(zone: ZoneInfo | None) -> Callable[[str], int | None]:
-    """Epoch seconds, or ISO times that are read in `zone` where they name none."""
+    def read(self, lines: Iterator[str]) -> Iterator[Job | Reject]:
+        """Each job once it is sure that its row has ended."""
+        for item in self.reader.stream(lines):
+            self.number += 1
+            if isinstance(item, str):
+                yield from self._odd(item)
+                continue
+            if self.broken:
+                yield self._give_up()
+            if self.held is not None:
+                yield self.held
+            self.held = item
+        if self.broken:
+            yield self._give_up()
+        if self.held is not None:
+            yield self.held
 
-    def clock(text: str) -> int | None:
-        try:
-            return epoch_s(text)
-        except ValueError:
-            instant = datetime.fromisoformat(text)
-        if instant.tzinfo is None:
-            if zone is None:
-                raise ValueError("a time without a zone")
-            instant = instant.replace(tzinfo=zone)
-        return int(instant.timestamp())
+    def _odd(self, line: str) -> Iterator[Job | Reject]:
+        """A line that is no row of the ordinary kind: met for the first time, or a part of one, or broken."""
+        whole = self._row(line, self.number)
+        if not isinstance(whole, Reject):
+            if self.broken:
+                yield self._give_up()
+            if self.held is not None:
+                yield self.held
+            self.held = whole
+        elif self.broken:
+            self.broken += "\n" + line
+            joined = self._row(self.broken, self.begun)
+            if joined is None or isinstance(joined, Job):
+                self.held, self.broken = joined, ""
+            elif len(self.broken) > _LONGEST_ROW:
+                yield self._give_up()
+        elif self.held is not None and self.open_end is not None and not line[:1].isdecimal():
+            more: dict[str, Any] = {self.open_end: f"{getattr(self.held, self.open_end) or ''}\n{line}"}
+            self.held = dataclasses.replace(self.held, **more)
+        elif line.count(self.reader.separator) + 1 < len(self.reader.columns):
+            if self.held is not None:
+                yield self.held
+                self.held = None
+            self.broken, self.begun = line, self.number
+        else:
+            yield whole
 
-    return clock
+    def _row(self, text: str, number: int) -> Job | Reject | None:
+        """A row, put together again where its name holds the separator."""
+        values = text.split(self.reader.separator)
+        extra = len(values) - len(self.reader.columns)
+        free = [i for i, name in enumerate(self.reader.columns) if name.casefold() in FREE_TEXT]
+        if extra > 0 and len(free) == 1:
+            at = free[0]
+            values[at : at + extra + 1] = [self.reader.separator.join(values[at : at + extra + 1])]
+        return self.reader.read(values, f"{self.path}:{number}")
+
+    def _give_up(self) -> Reject:
+        """The broken row, as one that cannot be understood."""
+        raw, self.broken = self.broken, ""
+        reason = f"the row has fewer than the {len(self.reader.columns)} fields of the header"
+        return Reject(self.reader.source, f"{self.path}:{self.begun}", raw, reason)

@@ -1,194 +1,248 @@
-"""Rows of sacct's text, one by one, to jobs: the common half of the `sacct` and `file` sources.
+"""Rows of sacct's text to jobs: the common half of the `sacct` and `file` sources.
 
-A row is a list of strings in the order of a header. A row that is an attempt becomes a `Job`, one that cannot be
-understood a `Reject` with its reason, and one that is not an attempt of this cluster (a step, another cluster's job)
-becomes None.
+A row that is an attempt becomes a `Job`, one that cannot be understood a `Reject` with its reason, and one that is
+not an attempt of this cluster (a step, another cluster's job) None. There are two ways through: `read` takes one row
+with care, whatever it holds; `stream` takes rows at speed, as long as what they hold has been met before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any
 
 from accounting.model import Job, Reject
+from collectors.slurm import fields
 from collectors.slurm.tres import Allocation, parse_tres
 
+#: The order in which rows are read fastest: what is each row's own, then what many rows share, then each row's own.
+HEAD = ("JobIDRaw", "JobID", "Submit", "Start", "End", "NodeList", "AllocTRES")
+SHARED = (
+    "State", "ExitCode", "Suspended", "Restarts", "Cluster", "User", "UID", "Account", "Partition", "QOS", "WCKey",
+)  # fmt: skip
+TAIL = ("SLUID", "ConsumedEnergyRaw", "JobName", "Comment")
+
 #: Without these columns a row cannot be booked: which attempt it is, when, whose, where and with what.
-NEEDED = (
-    "JobIDRaw", "JobID", "Submit", "Start", "End", "State", "User", "Account", "Partition", "NodeList", "AllocTRES",
-)  # fmt: skip
+NEEDED = (*HEAD, "State", "User", "Account", "Partition")
 
-#: These are used where they are there.
-OPTIONAL = (
-    "Cluster", "UID", "QOS", "WCKey", "NCPUS", "ExitCode", "Suspended", "ConsumedEnergyRaw", "Restarts", "SLUID",
-    "JobName", "Comment",
-)  # fmt: skip
+#: The columns that may hold any text at all.
+FREE_TEXT = frozenset({"jobname", "comment"})
 
-#: How sacct writes an instant that it does not have.
-_NEVER = frozenset({"", "0", "Unknown", "None", "N/A", "Infinite"})
-
-#: A uid that stands for "no such user" (-1, and Slurm's NO_VAL as an unsigned number).
+#: A uid that stands for "no such user": -1, and Slurm's NO_VAL.
 _NO_UID = frozenset({"", "4294967295", "4294967294"})
 
-_NO_NODES = frozenset({"", "None assigned", "(null)"})
+#: Distinct texts remembered before they are forgotten and met anew.
+_REMEMBERED = 100_000
 
 
-def epoch_s(text: str) -> int | None:
-    """An instant as `SLURM_TIME_FORMAT=%s` writes it; None where Slurm has none."""
-    if text in _NEVER:
-        return None
-    return int(text)
+class _Draft:
+    """A job that can still be written to.
 
-
-def overlaps(job: Job, start_s: float, end_s: float) -> bool:
-    """Whether an attempt was there at some time in [start_s, end_s).
-
-    One that never started is there from its submission until it was given up; one that took no time at all is there
-    at its start.
+    A frozen dataclass sets each of its fields through `object.__setattr__`, 3 µs a job, which is more than all the
+    rest of reading a row. A draft has the same slots, and becomes a Job by its class once it is complete.
     """
-    begin = job.submit_s if job.start_s is None else job.start_s
-    return begin < end_s and (job.end_s is None or job.end_s > start_s or begin >= start_s)
+
+    __slots__ = tuple(field.name for field in dataclasses.fields(Job))
 
 
 class RowReader:
-    """Reads the rows under one header; what it has understood of TRES, node lists and states it remembers."""
+    """Reads the rows under one header; what it has understood it remembers, text by text."""
 
     def __init__(
-        self, source: str, cluster: str, columns: Sequence[str], clock: Callable[[str], int | None] = epoch_s
+        self, source: str, cluster: str, columns: Sequence[str], separator: str, clock: fields.Clock | None = None
     ) -> None:
-        """Read rows of `columns` as attempts of `cluster`; `clock` turns sacct's times to epoch seconds.
+        """Read rows of `columns` as attempts of `cluster`; `clock` (None: epoch seconds) reads their times.
 
         KeyError names the first needed column that is missing.
         """
         self.source = source
         self.cluster = cluster
         self.columns = tuple(columns)
+        self.separator = separator
         self._clock = clock
-        place = {name.casefold(): i for i, name in enumerate(columns)}
-        if "alloccpus" in place:
-            place.setdefault("ncpus", place["alloccpus"])
+        self._place = {name.casefold(): i for i, name in enumerate(columns)}
         for name in NEEDED:
-            if name.casefold() not in place:
+            if name.casefold() not in self._place:
                 raise KeyError(name)
-        self._needed = [place[name.casefold()] for name in NEEDED]
-        # An index past the row's end stands for a column that is not there: it reads as the empty string.
-        self._optional = [place.get(name.casefold(), len(columns)) for name in OPTIONAL]
+        self._tail_width = _tail_width(columns)
+        absent = len(columns)
+        self._pick_head, self._pick_shared, self._pick_tail = (
+            itemgetter(*(self._place.get(name.casefold(), absent) for name in names)) for names in (HEAD, SHARED, TAIL)
+        )
+        # What `stream` has met: the values of the shared columns, of TRES texts and of node lists.
+        self._shared: dict[Any, tuple[Any, ...]] = {}
+        self._tres: dict[str, tuple[Any, ...]] = {}
+        self._nodes: dict[str, tuple[str, ...]] = {}
 
     def read(self, values: Sequence[str], where: str) -> Job | Reject | None:
         """One row. `where` says where it came from, for the Reject."""
+        if len(values) != len(self.columns):
+            reason = f"the row has {len(values)} fields under a header of {len(self.columns)}"
+            return Reject(self.source, where, self.separator.join(values), reason)
         try:
             return self._job(values)
         except ValueError as error:
             return Reject(self.source, where, "|".join(values), str(error))
 
     def _job(self, values: Sequence[str]) -> Job | None:
-        padded = [*values, ""]
-        raw_id, label, submit, start, end, state, user, account, partition, nodes, tres = (
-            padded[i] for i in self._needed
-        )
-        cluster, uid, qos, wckey, ncpus, exit_code, suspended, energy, restarts, sluid, name, comment = (
-            padded[i] for i in self._optional
-        )
-        if cluster and cluster != self.cluster:
+        def text(column: str) -> str:
+            place = self._place.get(column)
+            return values[place] if place is not None else ""
+
+        if text("cluster") not in ("", self.cluster):
             return None
-        if not raw_id.isdecimal():
-            if "." in raw_id and raw_id.partition(".")[0].isdecimal():
-                return None  # a step
+        raw_id, label = text("jobidraw"), text("jobid")
+        number, dot, _ = raw_id.partition(".")
+        if not number.isdecimal():
             raise ValueError(f"JobIDRaw {raw_id!r} is not a number")
-        submit_s = self._time("Submit", submit)
+        if dot:
+            return None  # a step
+
+        state = fields.state(text("state"))
+        submit_s, start_s, end_s = self._time("Submit", values), self._time("Start", values), self._time("End", values)
         if submit_s is None:
-            raise ValueError(f"Submit is {submit!r}, and without it one run of a job cannot be told from another")
-        word = _state(state)
-        start_s = None if word == "PENDING" else self._time("Start", start)
-        end_s = self._time("End", end)
+            raise ValueError(
+                f"Submit is {text('submit')!r}, and without it one run of a job cannot be told from another"
+            )
+        if state == "PENDING":
+            start_s = None
         if start_s is not None and end_s is not None and end_s < start_s:
-            raise ValueError(f"the job ends ({end}) before it starts ({start})")
-        allocated = _allocation(tres)
-        return Job(
+            raise ValueError(f"the job ends ({text('end')}) before it starts ({text('start')})")
+
+        node_list, tres = text("nodelist"), text("alloctres")
+        nodes, allocated = fields.nodes(node_list), parse_tres(tres)
+        uid, restarts, energy = text("uid"), text("restarts"), text("consumedenergyraw")
+        job = Job(
             cluster=self.cluster,
-            job_id=int(raw_id),
+            job_id=int(number),
             submit_s=submit_s,
             label=label or raw_id,
-            state=word,
+            state=state,
             start_s=start_s,
             end_s=end_s,
-            user=user or None,
+            user=text("user") or None,
             uid=None if uid in _NO_UID else _number("UID", uid),
-            account=account or None,
-            partition=partition or None,
-            qos=qos or None,
-            wckey=wckey.removeprefix("*") or None,  # a star marks a default key that the user did not ask for
-            name=name or None,
-            nodes=_nodes(nodes),
-            cpus=allocated.cpus or (_number("NCPUS", ncpus) if ncpus else 0),
+            account=text("account") or None,
+            partition=text("partition") or None,
+            qos=text("qos") or None,
+            # A star marks a default key that the user did not ask for.
+            wckey=text("wckey").removeprefix("*") or None,
+            name=text("jobname") or None,
+            nodes=nodes,
+            cpus=allocated.cpus,
             memory_mb=allocated.memory_mb,
             gpus=allocated.gpus,
             gpu_types=allocated.gpu_types,
             shards=allocated.shards,
             mps_percent=allocated.mps_percent,
-            exit_code=exit_code or None,
-            suspended_s=_duration_s(suspended),
+            exit_code=text("exitcode") or None,
+            suspended_s=fields.duration_s(text("suspended")),
             restarts=_number("Restarts", restarts) if restarts else None,
-            sluid=sluid or None,
-            consumed_energy_j=_energy_j(energy, allocated),
-            comment=comment or None,
+            sluid=text("sluid") or None,
+            consumed_energy_j=(float(energy) or None) if energy else allocated.energy_j,
+            comment=text("comment") or None,
         )
+        if state != "PENDING":
+            self._remember(job, values, node_list, tres, allocated)
+        return job
 
-    def _time(self, column: str, text: str) -> int | None:
+    def _time(self, column: str, values: Sequence[str]) -> int | None:
+        text = values[self._place[column.casefold()]]
         try:
-            return self._clock(text)
+            return (self._clock or fields.epoch_s)(text)
         except ValueError:
             raise ValueError(f"{column} {text!r} is not a time") from None
 
+    # --- at speed
 
-@lru_cache(maxsize=65536)
-def _allocation(text: str) -> Allocation:
-    return parse_tres(text)
+    def stream(self, records: Iterable[str]) -> Iterator[Job | str]:
+        """Rows to jobs in their order; a row that needs care comes back as it is, to be given to `read`.
+
+        That is one with anything not met before (`read` takes note of it), and any that is odd.
+        """
+        separator, cluster = self.separator, self.cluster
+        shared, tres, nodes = self._shared, self._tres, self._nodes
+        head_width, tail_width = len(HEAD), self._tail_width
+        has_sluid, width = "sluid" in self._place, len(self.columns)
+        pick_head, pick_shared, pick_tail = self._pick_head, self._pick_shared, self._pick_tail
+        clock: Any = self._clock or int
+        for record in records:
+            try:
+                key: Any
+                if tail_width:
+                    raw_id, label, submit, start, end, node_list, tres_text, rest = record.split(separator, head_width)
+                    key, *tail = rest.rsplit(separator, tail_width)
+                    energy, name, comment = tail[-3:]
+                    sluid = tail[0] if has_sluid else None
+                else:
+                    values = record.split(separator)
+                    if len(values) != width:
+                        yield record
+                        continue
+                    values.append("")  # what the pickers find for a column that is not there
+                    raw_id, label, submit, start, end, node_list, tres_text = pick_head(values)
+                    key = pick_shared(values)
+                    sluid, energy, name, comment = pick_tail(values)
+                job: Any = _Draft()
+                (
+                    job.state, job.exit_code, job.suspended_s, job.restarts, job.user, job.uid, job.account,
+                    job.partition, job.qos, job.wckey,
+                ) = shared[key]  # fmt: skip
+                job.cpus, job.memory_mb, job.gpus, job.gpu_types, job.shards, job.mps_percent, energy_j = tres[
+                    tres_text
+                ]
+                job.nodes = nodes[node_list]
+                job.start_s = start_s = clock(start)
+                job.end_s = end_s = clock(end)
+                job.submit_s = clock(submit)
+                job.job_id = int(raw_id)
+                job.consumed_energy_j = (float(energy) or None) if energy else energy_j
+                if not 0 < start_s <= end_s:
+                    yield record
+                    continue
+            except (KeyError, ValueError, TypeError):
+                yield record
+                continue
+            job.cluster = cluster
+            job.label = label
+            job.sluid = sluid or None
+            job.name = name or None
+            job.comment = comment or None
+            job.__class__ = Job
+            yield job
+
+    def _remember(self, job: Job, values: Sequence[str], node_list: str, tres: str, allocated: Allocation) -> None:
+        """Keep what `stream` needs to do such a row by itself the next time."""
+        for memory in (self._shared, self._tres, self._nodes):
+            if len(memory) >= _REMEMBERED:
+                memory.clear()
+        if self._tail_width:
+            key: Any = self.separator.join(values[len(HEAD) : -self._tail_width])
+        else:
+            key = self._pick_shared([*values, ""])
+        self._shared[key] = (
+            job.state, job.exit_code, job.suspended_s, job.restarts, job.user, job.uid, job.account,
+            job.partition, job.qos, job.wckey,
+        )  # fmt: skip
+        self._tres[tres] = (
+            job.cpus, job.memory_mb, job.gpus, job.gpu_types, job.shards, job.mps_percent, allocated.energy_j,
+        )  # fmt: skip
+        self._nodes[node_list] = job.nodes
 
 
-@lru_cache(maxsize=65536)
-def _nodes(text: str) -> tuple[str, ...]:
-    if text in _NO_NODES:
-        return ()
-    from ClusterShell.NodeSet import NodeSet, NodeSetException
-
-    try:
-        return tuple(NodeSet(text))
-    except NodeSetException as error:
-        raise ValueError(f"NodeList {text!r}: {error}") from None
-
-
-@lru_cache(maxsize=4096)
-def _state(text: str) -> str:
-    word = text.partition(" ")[0].rstrip("+")  # "CANCELLED by 1001"
-    if not word or not word.replace("_", "").isalpha() or word != word.upper():
-        raise ValueError(f"State {text!r} is none that Slurm has")
-    return word
-
-
-@lru_cache(maxsize=65536)
-def _duration_s(text: str) -> int:
-    """`D-HH:MM:SS`, or seconds."""
-    if not text:
-        return 0
-    days, dash, clock = text.rpartition("-")
-    try:
-        seconds = 0
-        for part in clock.partition(".")[0].split(":"):
-            seconds = seconds * 60 + int(part)
-        return seconds + (int(days) * 86400 if dash else 0)
-    except ValueError:
-        raise ValueError(f"Suspended {text!r} is not a duration") from None
+def _tail_width(columns: Sequence[str]) -> int:
+    """How many columns the tail has, where the columns are in the order that is read fastest; else 0."""
+    folded = [name.casefold() for name in columns]
+    head, shared, tail = ([name.casefold() for name in names] for names in (HEAD, SHARED, TAIL))
+    for width in (len(tail), len(tail) - 1):  # with and without SLUID
+        middle = folded[len(head) : -width]
+        if folded[: len(head)] == head and folded[-width:] == tail[-width:] and set(middle) <= set(shared):
+            return width
+    return 0
 
 
 def _number(column: str, text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"{column} {text!r} is not a number")
     return int(text)
-
-
-def _energy_j(text: str, allocated: Allocation) -> float | None:
-    """Slurm writes 0 or nothing where no plugin measures energy: both mean unknown."""
-    if not text:
-        return allocated.energy_j
-    return float(_number("ConsumedEnergyRaw", text)) or allocated.energy_j
