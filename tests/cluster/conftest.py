@@ -8,6 +8,7 @@ from types import FrameType
 
 import pytest
 
+from tests.cluster.evidence import Evidence, gather
 from tests.cluster.harness import Cluster, running_cluster
 from tests.cluster.requirements import missing
 from tests.cluster.workload import Workload, run_workload
@@ -36,3 +37,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def workload(cluster: Cluster) -> Workload:
     """The jobs of `workload.py`, ended."""
     return run_workload(cluster)
+
+
+@pytest.fixture(scope="session")
+def evidence(cluster: Cluster, workload: Workload) -> Evidence:
+    """What really happened to these jobs."""
+    return gather(cluster, workload)

@@ -19,7 +19,7 @@ from tests.cluster.processes import ClusterError, Processes
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.services import start_mariadb, start_munge
 from tests.cluster.slurm import Node, Slurm
-from tests.cluster.users import add_users, remove_user
+from tests.cluster.users import add_users
 
 #: The test users and the account of each. On the machine their names get a suffix.
 ACCOUNTS = {"ada": "phys", "bob": "phys", "eve": "chem"}

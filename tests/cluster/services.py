@@ -44,10 +44,8 @@ def start_mariadb(processes: Processes, folder: Path) -> Database:
     folder.mkdir()
     shutil.chown(folder, "mysql", "mysql")
     data = folder / "data"
-    processes.run(
-        ["mariadb-install-db", "--no-defaults", "--user=mysql", f"--datadir={data}", "--skip-test-db"]
-        + ["--auth-root-authentication-method=normal"]
-    )
+    options = ["--user=mysql", "--skip-test-db", "--auth-root-authentication-method=normal"]
+    processes.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", *options])
     database = Database(free_port(), folder / "socket")
     command = ["mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={database.socket}"]
     command += ["--bind-address=127.0.0.1", f"--port={database.port}", f"--pid-file={folder / 'pid'}"]

@@ -48,8 +48,7 @@ class Slurm:
         for node in self.nodes:
             (self.folder / f"spool-{node.name}").mkdir()
         host = socket.gethostname().partition(".")[0]
-        # A requeued job waits until its first credential has expired (for two minutes, by default): slurmd would take
-        # it for the job that it knows already, and would not run the Prolog again.
+        # A requeued job waits until its first credential has expired: for two minutes, by default.
         auth = f"AuthType=auth/munge\nAuthInfo=socket={self.munge_socket},cred_expire={CREDENTIAL_S}\n"
         dbd_port = free_port()
 
@@ -223,8 +222,14 @@ class Slurm:
         self.run("scancel", str(job_id))
 
     def requeue(self, job_id: int) -> None:
-        """Requeue a running job, as its administrator; it starts again after `CREDENTIAL_S`."""
+        """Requeue a running job, as its administrator; it starts again some seconds after its credential's end.
+
+        Slurm itself may start it in the very second in which the credential ends, and slurmd (22.05) looks for old ones
+        only every other second: then the second attempt gets no Prolog, only an Epilog.
+        """
         self.run("scontrol", "requeue", str(job_id))
+        self.processes.wait_until(lambda: self.queue().get(str(job_id)) == "PENDING", f"job {job_id} waits again")
+        self.run("scontrol", "update", f"JobId={job_id}", f"StartTime=now+{CREDENTIAL_S + 5}")
 
     def expand_nodes(self, nodes: str) -> list[str]:
         """`n[1-2]` → n1, n2. Our names need no more than that."""

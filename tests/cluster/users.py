@@ -27,10 +27,8 @@ def add_users(processes: Processes, names: list[str], stack: ExitStack) -> dict[
     users = {}
     for name in names:
         user = f"{name}_{suffix}"
-        processes.run(
-            ["useradd", "--no-create-home", "--home-dir=/nonexistent", "--shell=/bin/sh", "--user-group"]
-            + [f"--comment={COMMENT} {os.getpid()}", user]
-        )
+        options = ["--no-create-home", "--home-dir=/nonexistent", "--shell=/bin/sh", "--user-group"]
+        processes.run(["useradd", *options, f"--comment={COMMENT} {os.getpid()}", user])
         stack.callback(remove_user, processes, user)
         users[name] = user
     return users
