@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: Written into `meta` when a ledger is made; a ledger of another version is refused by name.
+SCHEMA_VERSION = "1"
+
 
 class LedgerError(Exception):
     """The ledger cannot be used: `what` is wrong with it, and `advice` says what to do."""

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection, text
 
-#: Least exact last: a day's method is the least exact one that gave any of its energy.
-METHODS = ("counter", "power", "slurm", "model")
+from accounting.ledger.methods import METHODS
 
 _RANK = "CASE method " + " ".join(f"WHEN '{method}' THEN {rank}" for rank, method in enumerate(METHODS)) + " END"
 _NAME = "CASE MAX(CASE WHEN energy_j IS NOT NULL THEN {rank} END) {names} ELSE 'none' END".format(

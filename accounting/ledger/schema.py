@@ -15,9 +15,6 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy import UniqueConstraint as Unique
 
-#: Written into `meta` when a ledger is made; a ledger of another version is refused by name.
-SCHEMA_VERSION = "1"
-
 metadata = MetaData()
 
 meta = Table(

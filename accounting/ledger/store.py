@@ -38,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 
 from accounting.ledger import schema
-from accounting.ledger.errors import LedgerError, ledger_path, not_a_ledger, wrong_version
+from accounting.ledger.errors import SCHEMA_VERSION, LedgerError, ledger_path, not_a_ledger, wrong_version
 from accounting.ledger.postings import MeterKey, Posted, Window
 from accounting.ledger.rollup import roll_up
 from accounting.model import AttemptKey, Job
@@ -156,14 +156,14 @@ class Ledger:
             tables = set(inspect(connection).get_table_names())
             if not tables:
                 schema.metadata.create_all(connection)
-                pairs = {"schema": schema.SCHEMA_VERSION, "zone": zone}
+                pairs = {"schema": SCHEMA_VERSION, "zone": zone}
                 connection.execute(insert(schema.meta), [{"key": k, "value": v} for k, v in pairs.items()])
                 return
             if not {"meta", "usage", "balance"} <= tables:
                 raise not_a_ledger(self.path, "it is a database with other tables")
             found = dict(connection.execute(select(schema.meta.c.key, schema.meta.c.value)).tuples().all())
-        if found.get("schema") != schema.SCHEMA_VERSION:
-            raise wrong_version(self.path, str(found.get("schema")), schema.SCHEMA_VERSION)
+        if found.get("schema") != SCHEMA_VERSION:
+            raise wrong_version(self.path, str(found.get("schema")), SCHEMA_VERSION)
         if found.get("zone") != zone:
             raise LedgerError(
                 f"the ledger {self.path} is kept by the calendar of {found.get('zone')}, the configuration says {zone}",

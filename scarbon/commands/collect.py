@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -163,10 +164,8 @@ def _shown(config: SiteConfig, time_s: float) -> str:
 @contextmanager
 def _progress(days: list[tuple[float, float]], label: str, quiet: bool) -> Iterator[Iterable[tuple[float, float]]]:
     """The days, with a bar on a terminal's stderr when there are several."""
-    stderr = click.get_text_stream("stderr")
-    if quiet or len(days) < 2 or not stderr.isatty():
+    if quiet or len(days) < 2 or not sys.stderr.isatty():
         yield days
     else:
-        bar: Any = click.progressbar(days, label=label, file=stderr)
-        with bar:
+        with click.progressbar(days, label=label, file=sys.stderr) as bar:
             yield bar

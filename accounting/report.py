@@ -1,0 +1,148 @@
+"""A period's sums by group, clipped to the calendar, with the idle line and the total.
+
+Jobs here are the parts of jobs that lie in the period: a job that crosses a month's end counts on both sides, each with
+what it used there. Groups and idle add up to the total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from accounting.ledger.reading import Books, Row, one_of
+
+#: What groups can be made by: the column that names the group.
+GROUPINGS = {
+    "account": "a.account",
+    "user": 'a."user"',
+    "partition": 'a."partition"',
+    "qos": "a.qos",
+    "wckey": "a.wckey",
+    "cluster": "a.cluster",
+    "gpu-model": "CASE WHEN u.kind = 'gpu' THEN u.model ELSE '(host)' END",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What a group used in the period; None is unknown. Units as in `accounting.model`.
+
+    `jobs_unknown` counts those of its jobs that held GPUs of which nothing was measured or modelled: their energy is
+    in no sum. A figure of emissions is None where energy is known and its factor is not.
+    """
+
+    key: str | None
+    jobs: int
+    jobs_unknown: int
+    gpu_seconds: float
+    gpu_energy_j: float | None
+    host_energy_j: float | None
+    it_energy_j: float | None
+    facility_energy_j: float | None
+    co2e_location_g: float | None
+    co2e_market_g: float | None
+    co2e_embodied_g: float | None
+    coverage: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The groups (most emissions first), the site's idle line, and the total of both."""
+
+    groups: Sequence[Sums]
+    idle: Sums
+    total: Sums
+    gpu_metered_j: float | None  # what the meters of the GPUs say, for the reconciliation
+
+
+def make_report(books: Books, first_day: str, last_day: str, by: str, clusters: Sequence[str] | None) -> Report:
+    """The sums of the calendar days `first_day` to `last_day` (ISO, both included) by one of `GROUPINGS`."""
+    values: dict[str, Any] = {"first": first_day, "last": last_day}
+    of_clusters = "" if clusters is None else " AND " + one_of("{}", clusters, values)
+    rows = books.rows(_GROUPS.format(key=GROUPINGS[by], clusters=of_clusters.format("a.cluster")), values)
+    groups = [_sums(row["key"], row) for row in rows]
+    groups.sort(key=lambda group: (-(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""))
+    idle_row = books.rows(_IDLE.format(clusters=of_clusters.format("m.cluster")), values)[0]
+    whole = books.rows(_GROUPS.format(key="NULL", clusters=of_clusters.format("a.cluster")), values)
+    idle = _sums(None, idle_row)
+    total = _together(_sums(None, whole[0]), idle) if whole else idle
+    return Report(groups, idle, total, idle_row["metered_j"])
+
+
+def _incomplete(column: str) -> str:
+    return f"SUM(CASE WHEN energy_j <> 0 AND {column} IS NULL THEN 1 ELSE 0 END) AS {column}_unknown"
+
+
+# A group's jobs are summed first, so that a job of unknown energy is counted once.
+_GROUPS = f"""
+SELECT k AS key, COUNT(*) AS jobs, SUM(gpu_held_s > 0 AND gpu_energy_j IS NULL) AS jobs_unknown,
+       SUM(gpu_held_s) AS held_s, SUM(gpu_measured_s) AS measured_s,
+       SUM(gpu_energy_j) AS gpu_energy_j, SUM(host_energy_j) AS host_energy_j,
+       SUM(facility_j) AS facility_j, SUM(location_g) AS location_g, SUM(market_g) AS market_g,
+       SUM(embodied_g) AS embodied_g, SUM(facility_j_unknown) AS facility_j_unknown,
+       SUM(location_g_unknown) AS location_g_unknown, SUM(market_g_unknown) AS market_g_unknown
+FROM (
+  SELECT {{key}} AS k, a.attempt_id,
+         SUM(CASE WHEN u.kind = 'gpu' THEN held_s ELSE 0 END) AS gpu_held_s,
+         SUM(CASE WHEN u.kind = 'gpu' THEN measured_s ELSE 0 END) AS gpu_measured_s,
+         SUM(CASE WHEN u.kind = 'gpu' THEN energy_j END) AS gpu_energy_j,
+         SUM(CASE WHEN u.kind = 'host' THEN energy_j END) AS host_energy_j,
+         SUM(facility_j) AS facility_j, SUM(location_g) AS location_g, SUM(market_g) AS market_g,
+         SUM(embodied_g) AS embodied_g,
+         {", ".join(_incomplete(column) for column in ("facility_j", "location_g", "market_g"))}
+  FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
+  WHERE u.day >= :first AND u.day <= :last{{clusters}}
+  GROUP BY k, a.attempt_id
+) AS job
+GROUP BY k
+"""
+
+_IDLE = """
+SELECT 0 AS jobs, 0 AS jobs_unknown, SUM(i.idle_s) AS held_s,
+       SUM(i.measured_s * i.idle_s / CASE WHEN i.known_s > 0 THEN i.known_s END) AS measured_s,
+       SUM(i.idle_j) AS gpu_energy_j, NULL AS host_energy_j, SUM(i.metered_j) AS metered_j,
+       SUM(i.idle_facility_j) AS facility_j, SUM(i.idle_location_g) AS location_g, SUM(i.idle_market_g) AS market_g,
+       SUM(i.idle_embodied_g) AS embodied_g,
+       SUM(CASE WHEN i.idle_j <> 0 AND i.idle_facility_j IS NULL THEN 1 ELSE 0 END) AS facility_j_unknown,
+       SUM(CASE WHEN i.idle_j <> 0 AND i.idle_location_g IS NULL THEN 1 ELSE 0 END) AS location_g_unknown,
+       SUM(CASE WHEN i.idle_j <> 0 AND i.idle_market_g IS NULL THEN 1 ELSE 0 END) AS market_g_unknown
+FROM idle_days i JOIN meters m ON m.meter_id = i.meter_id
+WHERE i.day >= :first AND i.day <= :last AND m.kind = 'gpu'{clusters}
+"""
+
+
+def _sums(key: str | None, row: Row) -> Sums:
+    held_s = row["held_s"] or 0.0
+    gpu_j, host_j = row["gpu_energy_j"], row["host_energy_j"]
+    return Sums(
+        key=key,
+        jobs=row["jobs"],
+        jobs_unknown=row["jobs_unknown"],
+        gpu_seconds=held_s,
+        gpu_energy_j=gpu_j,
+        host_energy_j=host_j,
+        it_energy_j=None if gpu_j is None and host_j is None else (gpu_j or 0.0) + (host_j or 0.0),
+        facility_energy_j=None if row["facility_j_unknown"] else row["facility_j"],
+        co2e_location_g=None if row["location_g_unknown"] else row["location_g"],
+        co2e_market_g=None if row["market_g_unknown"] else row["market_g"],
+        co2e_embodied_g=row["embodied_g"],
+        coverage=(row["measured_s"] or 0.0) / held_s if held_s else None,
+    )
+
+
+def _together(jobs: Sums, idle: Sums) -> Sums:
+    """Jobs and idle as one: a sum of which one side has no energy at all is the other side."""
+    summed: dict[str, Any] = {}
+    for field in fields(Sums):
+        if field.name in ("key", "coverage"):
+            continue
+        one, other = getattr(jobs, field.name), getattr(idle, field.name)
+        missing = [sums for sums, value in ((jobs, one), (idle, other)) if value is None and sums.it_energy_j]
+        if field.name.startswith(("co2e", "facility")) and missing and field.name != "co2e_embodied_g":
+            summed[field.name] = None
+        else:
+            summed[field.name] = None if one is None and other is None else (one or 0) + (other or 0)
+    seconds = jobs.gpu_seconds + idle.gpu_seconds
+    measured_s = sum((sums.coverage or 0.0) * sums.gpu_seconds for sums in (jobs, idle))
+    return Sums(key=None, coverage=measured_s / seconds if seconds else None, **summed)

@@ -1,0 +1,113 @@
+"""`scarbon audit`: show that the books balance, and what is in quarantine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import click
+
+from accounting.audit import Audit, Line, quarantined
+from accounting.audit import audit as audit_books
+from accounting.ledger.reading import Books
+from scarbon import __version__, units
+from scarbon.errors import FAILED
+from scarbon.site import site
+from scarbon.times import parse_time
+
+EXAMPLE = """\b
+Examples:
+  scarbon audit
+  scarbon audit -S 2026-10-01 -E 2026-11-01 --json
+  scarbon audit --quarantine
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.option("-S", "--starttime", metavar="TIME", help="Hours that begin from here on. [default: all]")
+@click.option("-E", "--endtime", metavar="TIME", help="… and before.")
+@click.option("--quarantine", is_flag=True, help="List the rows that could not be understood, with the reason.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="metered_j, attributed_j, idle_j, difference_j by cluster and device."
+)
+@click.pass_obj
+def audit(
+    config_option: str | None, /, starttime: str | None, endtime: str | None, quarantine: bool, as_json: bool
+) -> None:
+    """Check that for each device and hour, what jobs used and what nobody held add up to what was metered.
+
+    Ends with 1 when they do not, to a billionth.
+    """
+    config = site(config_option)
+    books = Books(config.ledger.url)
+    if quarantine:
+        _print_quarantine(books, as_json)
+        return
+    now_s = time.time()
+    start_s = None if starttime is None else parse_time(starttime, config.site.zone, now_s)
+    end_s = None if endtime is None else parse_time(endtime, config.site.zone, now_s)
+    found = audit_books(books, start_s, end_s)
+    if as_json:
+        _print_json(found, start_s, end_s)
+    else:
+        _print(found)
+    if not found.balanced:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _print(found: Audit) -> None:
+    head = f"{'device':<44} {'metered':>10} {'attributed':>10} {'idle':>10} {'difference':>12}"
+    click.echo(head)
+    click.echo("-" * len(head))
+    for cluster in found.clusters:
+        for line in (one for one in found.devices if one.cluster == cluster.cluster):
+            click.echo(_row(f"{line.node}  {line.uuid}", line))
+        click.echo(_row(f"cluster {cluster.cluster}", cluster))
+    if not found.clusters:
+        click.echo("(no device has been metered)")
+    verdict = "The books balance." if found.balanced else "THE BOOKS DO NOT BALANCE; see the rows marked !"
+    click.echo(f"\n{verdict}")
+    if found.jobs_unknown:
+        click.echo(f"{found.jobs_unknown} jobs held GPUs of whose energy nothing is known (method none).")
+    for source, count in found.quarantine.items():
+        click.echo(f"{count} rows of {source} are in quarantine; see scarbon audit --quarantine")
+
+
+def _row(name: str, line: Line) -> str:
+    mark = "" if line.balanced else " !"
+    figures = " ".join(f"{units.energy(value):>10}" for value in (line.metered_j, line.attributed_j, line.idle_j))
+    return f"{name:<44.44} {figures} {line.difference_j:>10.1e} J{mark}"
+
+
+def _print_quarantine(books: Books, as_json: bool) -> None:
+    rows = quarantined(books)
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"quarantine": [dict(row) for row in rows]}, indent=1, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo(f"{row['source']}  {row['location']}: {row['reason']}\n    {row['raw']!r}")
+    if not rows:
+        click.echo("Nothing is in quarantine.")
+
+
+def _print_json(found: Audit, start_s: float | None, end_s: float | None) -> None:
+    import json
+
+    def shown(line: Line) -> dict[str, object]:
+        row = {name: value for name, value in asdict(line).items() if name != "worst_j" and value is not None}
+        return {**row, "difference_j": line.difference_j, "balanced": line.balanced}
+
+    clusters = [
+        {**shown(line), "devices": [shown(one) for one in found.devices if one.cluster == line.cluster]}
+        for line in found.clusters
+    ]
+    document = {
+        "meta": {"version": __version__, "start": start_s, "end": end_s},
+        "balanced": found.balanced,
+        "clusters": clusters,
+        "jobs_unknown": found.jobs_unknown,
+        "quarantine": dict(found.quarantine),
+    }
+    click.echo(json.dumps(document, indent=1))

@@ -1,0 +1,189 @@
+"""The fields of `scarbon jobs`: sacct's names for what sacct has, and what only this program knows.
+
+Widths and sides are sacct's. A field gives text for people, or, with `--noconvert`, the figure in base units.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo
+
+from accounting.jobs import JobUsage
+from scarbon import units
+from scarbon.errors import WrongUseError
+
+DEFAULT_FORMAT = "JobID,JobName,User,Account,State,Elapsed,NGPUs,ItEnergy,CO2e,Coverage,Method"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How figures are written: the zone of times, the present (for jobs that run), and whether units are fitted."""
+
+    zone: ZoneInfo
+    now_s: float
+    noconvert: bool = False
+
+
+Show = Callable[[JobUsage, Style], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column: its name, its text, its width (negative: to the left, as in sacct) and what it is."""
+
+    name: str
+    show: Show
+    width: int
+    about: str
+
+
+def _text(attribute: str) -> Show:
+    def show(job: JobUsage, style: Style) -> str:
+        value = getattr(job, attribute)
+        return "" if value is None else str(value)
+
+    return show
+
+
+def _time(attribute: str) -> Show:
+    def show(job: JobUsage, style: Style) -> str:
+        value = getattr(job, attribute)
+        return "Unknown" if value is None else format_time(value, style.zone)
+
+    return show
+
+
+def _energy(attribute: str) -> Show:
+    def show(job: JobUsage, style: Style) -> str:
+        value = getattr(job, attribute)
+        return _raw(value) if style.noconvert else units.energy(value)
+
+    return show
+
+
+def _mass(attribute: str) -> Show:
+    def show(job: JobUsage, style: Style) -> str:
+        value = getattr(job, attribute)
+        return _raw(value) if style.noconvert else units.mass(value)
+
+    return show
+
+
+def _number(attribute: str, digits: str) -> Show:
+    def show(job: JobUsage, style: Style) -> str:
+        value = getattr(job, attribute)
+        return "" if value is None else _raw(value) if style.noconvert else f"{value:{digits}}"
+
+    return show
+
+
+def _raw(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _elapsed_s(job: JobUsage, style: Style) -> int:
+    if job.start is None:
+        return 0
+    return max(int(job.end if job.end is not None else style.now_s) - job.start - job.suspended_s, 0)
+
+
+def _nodes(job: JobUsage, style: Style) -> str:
+    if not job.nodes:
+        return "None assigned"
+    if "," not in job.nodes:
+        return job.nodes
+    from ClusterShell.NodeSet import NodeSet
+
+    return str(NodeSet(job.nodes))
+
+
+def format_time(time_s: float, zone: ZoneInfo) -> str:
+    """A time as sacct writes it, in the site's zone; SLURM_TIME_FORMAT is honoured (`%s`, strftime)."""
+    wanted = os.environ.get("SLURM_TIME_FORMAT", "standard")
+    if wanted == "%s":
+        return str(int(time_s))
+    pattern = wanted if "%" in wanted else "%Y-%m-%dT%H:%M:%S"
+    return datetime.fromtimestamp(time_s, zone).strftime(pattern)
+
+
+def _coverage(job: JobUsage, style: Style) -> str:
+    return _raw(job.coverage) if style.noconvert else units.share(job.coverage)
+
+
+FIELDS = {
+    field.name.lower(): field
+    for field in (
+        Field("Account", _text("account"), 10, "account"),
+        Field("AllocCPUS", _text("cpus"), 10, "CPUs allocated"),
+        Field("Cluster", _text("cluster"), 10, "cluster"),
+        Field("CO2e", _mass("co2e_location_g"), 10, "operational emissions by the grid's intensity (location-based)"),
+        Field("CO2eMarket", _mass("co2e_market_g"), 10, "the same by the site's contracts (market-based)"),
+        Field("CO2eEmbodied", _mass("co2e_embodied_g"), 12, "share of the making of the GPUs, best estimate"),
+        Field("Coverage", _coverage, 8, "share of the GPU time that was measured"),
+        Field("Elapsed", lambda job, style: units.duration(_elapsed_s(job, style)), 10, "run time, [D-]HH:MM:SS"),
+        Field("ElapsedRaw", lambda job, style: str(_elapsed_s(job, style)), 10, "run time in seconds"),
+        Field("End", _time("end"), 19, "when it ended"),
+        Field("ExitCode", _text("exit_code"), 8, "exit code and signal"),
+        Field("FacilityEnergy", _energy("facility_energy_j"), 14, "IT energy times PUE (J with --noconvert)"),
+        Field("GpuEnergy", _energy("gpu_energy_j"), 10, "energy of its GPUs"),
+        Field("HostEnergy", _energy("host_energy_j"), 10, "energy of its share of CPUs, memory and the rest"),
+        Field("Intensity", _number("intensity_g_per_kwh", ".0f"), 9, "gCO2e/kWh, mean over its energy"),
+        Field("ItEnergy", _energy("it_energy_j"), 10, "energy of the equipment: GPUs and host"),
+        Field("JobID", _text("job_id"), -12, "job, array task (42_3) or part of a heterogeneous job (42+1)"),
+        Field("JobIDRaw", _text("job_id_raw"), -12, "Slurm's own number of it"),
+        Field("JobName", _text("name"), 10, "name"),
+        Field("Method", _text("method"), 8, "how its energy was found: counter, power, slurm, model, none"),
+        Field("NCPUS", _text("cpus"), 10, "CPUs allocated"),
+        Field("NGPUs", _text("gpus"), 6, "GPUs allocated"),
+        Field("NNodes", lambda job, style: str(len(job.nodes.split(",")) if job.nodes else 0), 8, "nodes allocated"),
+        Field("NodeList", _nodes, 15, "nodes"),
+        Field("Partition", _text("partition"), 10, "partition"),
+        Field("PUE", _number("pue", ".2f"), 6, "facility energy over IT energy"),
+        Field("QOS", _text("qos"), 10, "quality of service"),
+        Field("Start", _time("start"), 19, "when it started"),
+        Field("State", _text("state"), 10, "state"),
+        Field("Submit", _time("submit"), 19, "when it was submitted"),
+        Field("Suspended", lambda job, style: units.duration(job.suspended_s), 10, "time suspended"),
+        Field("UID", _text("uid"), 6, "the user's number"),
+        Field("User", _text("user"), 9, "user"),
+        Field("WCKey", _text("wckey"), 10, "workload characterisation key"),
+    )
+}
+
+
+def parse_format(text: str) -> list[Field]:
+    """`JobID%20,User,CO2e%-12` as fields; a width with `%-` is to the left. WrongUseError names the near field."""
+    chosen = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([A-Za-z0-9]+)(?:%(-?\d+))?\s*", part)
+        name = match.group(1) if match else part.strip()
+        field = FIELDS.get(name.lower())
+        if match is None or field is None:
+            close = get_close_matches(name.lower(), FIELDS, n=1)
+            advice = f"did you mean {FIELDS[close[0]].name}?" if close else "see scarbon jobs --helpformat"
+            raise WrongUseError(f"no such field: {name!r}", advice)
+        width = int(match.group(2)) if match.group(2) else field.width
+        chosen.append(Field(field.name, field.show, width, field.about))
+    return chosen
+
+
+def table(fields: Sequence[Field], rows: Sequence[Sequence[str]], header: bool) -> list[str]:
+    """Lines of fixed width as sacct's: what is too long ends in `+`."""
+    lines = []
+    if header:
+        lines.append(" ".join(_cell(field.name, field.width) for field in fields))
+        lines.append(" ".join("-" * abs(field.width) for field in fields))
+    lines += [" ".join(_cell(cell, field.width) for cell, field in zip(row, fields, strict=True)) for row in rows]
+    return [f"{line} " for line in lines]
+
+
+def _cell(text: str, width: int) -> str:
+    size = abs(width)
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    shown = text if len(text) <= size else text[: size - 1] + "+"
+    return shown.ljust(size) if width < 0 else shown.rjust(size)

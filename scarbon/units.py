@@ -1,0 +1,49 @@
+"""Quantities as people read them: the unit that fits the number, three significant digits."""
+
+from __future__ import annotations
+
+_ENERGY_J = (("Wh", 3.6e3), ("kWh", 3.6e6), ("MWh", 3.6e9), ("GWh", 3.6e12))
+_MASS_G = (("mg", 1e-3), ("g", 1.0), ("kg", 1e3), ("t", 1e6), ("kt", 1e9))
+
+
+def energy(energy_j: float | None, unknown: str = "") -> str:
+    """Joules as Wh, kWh, MWh or GWh."""
+    return unknown if energy_j is None else _fit(energy_j, _ENERGY_J)
+
+
+def mass(mass_g: float | None, unknown: str = "") -> str:
+    """Grams of CO2e as mg, g, kg, t or kt."""
+    return unknown if mass_g is None else _fit(mass_g, _MASS_G)
+
+
+def share(ratio: float | None, unknown: str = "") -> str:
+    """A ratio in per cent; 100% only for all of it."""
+    if ratio is None:
+        return unknown
+    percent = ratio * 100
+    text = f"{percent:.1f}".removesuffix(".0")
+    return f"{min(percent, 99.9):.1f}%" if text == "100" and percent < 100 - 1e-9 else f"{text}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as sacct writes them: [D-]HH:MM:SS."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return (f"{days}-" if days else "") + f"{hour:02d}:{minute:02d}:{second:02d}"
+
+
+def _fit(value: float, units: tuple[tuple[str, float], ...]) -> str:
+    """The number in the largest unit in which it is at least 1 once rounded; in the smallest where none is."""
+    name, unit = units[0]
+    for larger, size in units:
+        if float(f"{abs(value) / size:.3g}") >= 1:
+            name, unit = larger, size
+    return f"{_digits(value / unit)} {name}"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    size = abs(float(f"{value:.3g}"))
+    decimals = 2 if size < 10 else 1 if size < 100 else 0
+    return f"{value:.{decimals}f}"
