@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from simulator.hardware import MIG_SLICES, Gpu, Node
-from simulator.power import Curve, Floats, idle_curve, load_curve
+from simulator.hardware import Gpu, Node, Part
+from simulator.power import Curve, Floats, cooling_curve, idle_curve, load_curve
 from simulator.workload import Attempt, Hold, Mix, make_workload
 
 
@@ -41,6 +41,7 @@ class Troubles:
     missed_epilog_rate: float = 0.0
     hook_lag_s: float = 0.0  # a hook's line is up to so much later than the event
     unprofiled_rate: float = 0.0  # samples of an instance's activity that are missing
+    cooling: float = 0.0  # part of a load that a whole GPU still draws when it is over, falling to 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ class Cluster:
     driver_reloads: tuple[tuple[str, float], ...]  # node, time
     idle: Mapping[str, Curve]  # by the GPU's UUID
     loads: Mapping[tuple[Hold, int], Curve]  # what a hold adds, by hold and its attempt's place in `attempts`
-    dynamic: Mapping[tuple[str, int | None], Curve]  # all holds' loads, by the GPU's UUID and instance
+    dynamic: Mapping[tuple[str, Part], Curve]  # all holds' loads, by the GPU's UUID and part
+    cooling: Mapping[str, Curve]  # what GPUs draw above the idle level after a load, by UUID
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
@@ -82,18 +84,17 @@ class Cluster:
     def energy(self, gpu: Gpu, time_s: ArrayLike) -> Floats:
         """True energy in J that the GPU drew from before the period up to each time."""
         total = self.idle[gpu.uuid].energy(time_s)
-        for instance in gpu.instances or (None,):
-            curve = self.dynamic.get((gpu.uuid, instance.gi_id if instance else None))
+        curves = [self.dynamic.get((gpu.uuid, part)) for part in gpu.parts]
+        for curve in [*curves, self.cooling.get(gpu.uuid)]:
             if curve is not None:
                 total = total + curve.energy(time_s)
         return total
 
     def hold_energy(self, place: int, hold: Hold, time_s: ArrayLike) -> Floats:
-        """True energy in J that a hold owes up to each time: its own load and its slices of the idle level."""
+        """True energy in J that a hold owes up to each time: its own load and its share of the idle level."""
         within = np.clip(np.asarray(time_s, dtype=np.float64), hold.start_s, hold.end_s)
         idle = self.idle[hold.gpu.uuid]
-        share = hold.instance.slices / MIG_SLICES if hold.instance else 1.0
-        return share * (idle.energy(within) - idle.energy(hold.start_s)) + self.loads[hold, place].energy(within)
+        return hold.share * (idle.energy(within) - idle.energy(hold.start_s)) + self.loads[hold, place].energy(within)
 
 
 def make_cluster(
@@ -119,19 +120,23 @@ def make_cluster(
 
     rng = _rng(seed, "loads")
     loads: dict[tuple[Hold, int], Curve] = {}
-    rows: dict[tuple[str, int | None], list[Curve]] = {}
+    rows: dict[tuple[str, Part], list[Curve]] = {}
     for place, attempt in enumerate(attempts):
         for hold in attempt.holds:
-            slices = hold.instance.slices / MIG_SLICES if hold.instance else 1.0
-            limit_w = hold.gpu.dynamic_w * slices
+            limit_w = hold.gpu.dynamic_w * hold.share
             curve = load_curve(rng, attempt.load * limit_w, hold.start_s, hold.end_s, limit_w)
             loads[hold, place] = curve
-            rows.setdefault((hold.gpu.uuid, hold.instance.gi_id if hold.instance else None), []).append(curve)
+            rows.setdefault((hold.gpu.uuid, hold.part), []).append(curve)
     dynamic = {}
-    for key, curves in rows.items():
-        joined = Curve.chain(sorted(curves, key=lambda curve: float(curve.time_s[0])))
-        if joined is not None:
-            dynamic[key] = joined
+    cooling = {}
+    for (uuid, part), curves in rows.items():
+        curves.sort(key=lambda curve: float(curve.time_s[0]))
+        dynamic[uuid, part] = Curve.chain(curves)
+        if part is None and troubles.cooling:
+            # Only until the next job holds the GPU: all that it draws from then on is that job's.
+            until = [*(float(curve.time_s[0]) for curve in curves[1:]), np.inf]
+            tails = [cooling_curve(curve, troubles.cooling, end) for curve, end in zip(curves, until, strict=True)]
+            cooling[uuid] = Curve.chain([tail for tail in tails if tail])
 
     rng = _rng(seed, "troubles")
     outages = []
@@ -157,6 +162,7 @@ def make_cluster(
         idle=idle,
         loads=loads,
         dynamic=dynamic,
+        cooling=cooling,
     )
 
 

@@ -193,6 +193,18 @@ def serve(exporter: Exporter, host: str, port: int) -> ThreadingHTTPServer:
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
     options = _options()
+    stop = threading.Event()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, lambda *_: stop.set())
+    try:
+        _run(options, stop)
+    except (OSError, ValueError) as error:
+        print(f"simulator.exporter: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace, stop: threading.Event) -> None:
     mig = {int(index): tuple(profiles.split(",")) for index, _, profiles in (cut.partition("=") for cut in options.mig)}
     minors = [int(minor) for minor in options.minors.split(",")]
     rng = random.Random(f"{options.seed} {options.node}")  # the same UUIDs each time
@@ -203,9 +215,6 @@ def main() -> int:
     if options.load_dir.stat().st_uid == os.getuid():
         options.load_dir.chmod(0o1777)  # jobs of every user write here, as in /tmp
 
-    stop = threading.Event()
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(wanted, lambda *_: stop.set())
     with options.truth.open("w", encoding="utf-8") as truth:
         live = LiveNode(node, time.time(), truth)
         exporter = Exporter(
@@ -220,7 +229,6 @@ def main() -> int:
         exporter.run(stop)
         server.shutdown()
         server.server_close()
-    return 0
 
 
 def _options() -> argparse.Namespace:

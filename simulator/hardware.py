@@ -29,6 +29,23 @@ class MigInstance:
         """Compute slices, out of the GPU's seven."""
         return PROFILE_SLICES[self.profile]
 
+    @property
+    def share(self) -> float:
+        """Of the GPU's capacity."""
+        return self.slices / MIG_SLICES
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of the equal parts in which Slurm hands out a whole GPU to several jobs (gres/shard)."""
+
+    number: int
+    share: float
+
+
+#: What can be held of a GPU; None is the whole of it.
+Part = MigInstance | Shard | None
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -45,6 +62,12 @@ class Gpu:
     tdp_w: float
     gain: float = 1.0  # what its sensor shows, over the truth
     instances: tuple[MigInstance, ...] = ()
+    shards: tuple[Shard, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What jobs can hold of it, one job each."""
+        return self.instances or self.shards or (None,)
 
     @property
     def dynamic_w(self) -> float:
@@ -97,14 +120,19 @@ def make_node(
     minors: Sequence[int] | None = None,
     gain_sigma: float = 0.0,
     mig: Mapping[int, tuple[str, ...]] | None = None,
+    shards: Mapping[int, int] | None = None,
 ) -> Node:
-    """Build a node. `mig` gives the profiles of each GPU (by index) that is cut up.
+    """Build a node. By index, `mig` gives the profiles of GPUs that are cut up, `shards` the parts of shared ones.
 
     `minors` are the device minors in DCGM's order (the PCI bus's), where they differ, as they do on some real boards.
     """
+    unknown = {profile for profiles in (mig or {}).values() for profile in profiles} - set(PROFILE_SLICES)
+    if unknown:
+        raise ValueError(f"no such MIG profile: {', '.join(sorted(unknown))} (there are {', '.join(PROFILE_SLICES)})")
     made = []
     for index in range(gpus):
         profiles = (mig or {}).get(index, ())
+        parts = (shards or {}).get(index, 0)
         instances = tuple(
             MigInstance(profile, gi_id, uuid_of(rng, "MIG")) for gi_id, profile in enumerate(profiles, start=1)
         )
@@ -121,6 +149,7 @@ def make_node(
                 tdp_w=model.tdp_w,
                 gain=1.0 + gain_sigma * rng.gauss(0.0, 1.0),
                 instances=instances,
+                shards=tuple(Shard(number, 1.0 / parts) for number in range(parts)),
             )
         )
     return Node(name, tuple(made))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from accounting.model import Device, GpuSamples
 from simulator.cluster import Cluster
-from simulator.hardware import MIG_SLICES, Gpu, Node
+from simulator.hardware import Gpu, MigInstance, Node, Part
 from simulator.power import Floats
 from simulator.workload import Attempt, Hold
 
@@ -33,7 +33,7 @@ class Readings:
     energy_mj: NDArray[np.int64]
     power_w: Floats | None  # None: not exported
     activity: Mapping[int, Floats]  # GR_ENGINE_ACTIVE by instance, NaN where it is missing
-    job_ids: Mapping[int | None, NDArray[np.int64]]  # the `hpc_job` label by instance (None: the GPU), 0 where none
+    job_ids: Mapping[int | None, NDArray[np.int64]]  # `hpc_job` by instance (None: the GPU), a row a line, 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _read(
     time: Floats,
     read: Floats,
     rng: np.random.Generator,
-    labels: Mapping[tuple[str, int | None], tuple[Floats, NDArray[np.int64]]],
+    labels: Mapping[tuple[str, Part], tuple[Floats, NDArray[np.int64]]],
 ) -> Readings:
     troubles, sampling = cluster.troubles, cluster.sampling
     true_j = cluster.energy(gpu, read)
@@ -144,30 +144,31 @@ def _read(
     activity = {}
     window = sampling.collect_interval_s or sampling.scrape_interval_s
     for instance in gpu.instances:
-        full_w = gpu.dynamic_w * instance.slices / MIG_SLICES
-        curve = cluster.dynamic.get((gpu.uuid, instance.gi_id))
+        full_w = gpu.dynamic_w * instance.share
+        curve = cluster.dynamic.get((gpu.uuid, instance))
         busy = np.zeros(len(time)) if curve is None else (curve.energy(read) - curve.energy(read - window)) / window
         share = np.round(np.clip(busy / full_w, 0.0, 1.0), 6)
         missing = rng.random(len(time)) < troubles.unprofiled_rate
         activity[instance.gi_id] = np.where(missing, np.nan, share)
 
-    job_ids: dict[int | None, NDArray[np.int64]] = {}
-    keys: list[int | None] = [instance.gi_id for instance in gpu.instances]
-    for key in keys or [None]:
-        changed, held = labels.get((gpu.uuid, key), (np.empty(0), np.empty(0, dtype=np.int64)))
+    lines: dict[int | None, list[NDArray[np.int64]]] = {}
+    for part in gpu.parts:
+        changed, held = labels.get((gpu.uuid, part), (np.empty(0), np.empty(0, dtype=np.int64)))
         at = np.searchsorted(changed, time, side="right")
-        job_ids[key] = np.concatenate((np.zeros(1, dtype=np.int64), held))[at]
+        gi_id = part.gi_id if isinstance(part, MigInstance) else None
+        lines.setdefault(gi_id, []).append(np.concatenate((np.zeros(1, dtype=np.int64), held))[at])
+    job_ids = {gi_id: np.stack(rows) for gi_id, rows in lines.items()}
     return Readings(gpu, time, energy_mj, power_w, activity, job_ids)
 
 
-def _labels(cluster: Cluster) -> dict[tuple[str, int | None], tuple[Floats, NDArray[np.int64]]]:
-    """By GPU and instance: when its mapping file changed, and the job that it named from then on (0: none)."""
+def _labels(cluster: Cluster) -> dict[tuple[str, Part], tuple[Floats, NDArray[np.int64]]]:
+    """By GPU and part: when the mapping folder changed, and the job that it named from then on (0: none)."""
     if not cluster.sampling.hpc_job:
         return {}
-    changes: dict[tuple[str, int | None], list[tuple[float, int]]] = {}
+    changes: dict[tuple[str, Part], list[tuple[float, int]]] = {}
     for event in hook_events(cluster):
         for hold in event.holds:
-            rows = changes.setdefault((hold.gpu.uuid, hold.instance.gi_id if hold.instance else None), [])
+            rows = changes.setdefault((hold.gpu.uuid, hold.part), [])
             if event.event == "start":
                 rows.append((event.time_s, event.attempt.job.job_id))
             elif rows and rows[-1][1] == event.attempt.job.job_id:

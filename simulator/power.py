@@ -41,14 +41,14 @@ class Curve:
         return cls(time, power, slope, np.concatenate(([0.0], np.cumsum(pieces))))
 
     @classmethod
-    def chain(cls, curves: Iterable[Curve]) -> Curve | None:
-        """Join curves that follow each other in time, with 0 W between them. None when there are none."""
+    def chain(cls, curves: Iterable[Curve]) -> Curve:
+        """Join curves (one or more) that follow each other in time, with 0 W between them."""
         times: list[Floats] = []
         powers: list[Floats] = []
         for curve in curves:
             times.append(np.concatenate((curve.time_s[:1], curve.time_s, curve.time_s[-1:])))
             powers.append(np.concatenate(([0.0], curve.power_w, [0.0])))
-        return cls.from_knots(np.concatenate(times), np.concatenate(powers)) if times else None
+        return cls.from_knots(np.concatenate(times), np.concatenate(powers))
 
     def power(self, time_s: ArrayLike) -> Floats:
         """Power in W at each time."""
@@ -118,3 +118,17 @@ def load_curve(rng: np.random.Generator, level_w: float, start_s: float, end_s: 
     time += [level_to, end_s]
     power += [0.0, 0.0]
     return Curve.from_knots(time, power)
+
+
+def cooling_curve(load: Curve, part: float, until_s: float, lasts_s: float = 90.0) -> Curve | None:
+    """What a warm GPU draws above its idle level after a load: a part of it, falling to 0 W, cut off at `until_s`.
+
+    The load counts with its mean power; None where there is no time.
+    """
+    start = float(load.time_s[-1])
+    end = min(start + lasts_s, until_s)
+    if end <= start:
+        return None
+    mean_w = float(load.energy_j[-1]) / (start - float(load.time_s[0]))
+    first_w = part * mean_w
+    return Curve.from_knots([start, end], [first_w, first_w * (1.0 - (end - start) / lasts_s)])

@@ -22,6 +22,7 @@ from ClusterShell.NodeSet import NodeSet
 from numpy.typing import NDArray
 
 from simulator.cluster import Cluster
+from simulator.hardware import Shard
 from simulator.meters import HookEvent, Readings, hook_events, read_all
 from simulator.power import Floats
 from simulator.truth import HOUR_S, truth_of, write_truth
@@ -123,7 +124,9 @@ def _series(family: str, reading: Readings) -> Iterator[tuple[str, list[float], 
             continue
         shown = ~np.isnan(values)
         for job_id in np.unique(job_ids).tolist():
-            chosen = shown & (job_ids == job_id)
+            # A shared GPU has a series for each of its jobs, and one without a job only while it has none.
+            named = (job_ids == job_id).any(axis=0) if job_id else (job_ids == 0).all(axis=0)
+            chosen = shown & named
             label = f',hpc_job="{job_id}"' if job_id else ""
             yield (
                 f'{names}{part},Hostname="{gpu.node}"{label}',
@@ -142,6 +145,7 @@ def _sacct_row(cluster: Cluster, attempt: Attempt) -> str:
     if job.nodes and job.memory_mb is not None:
         gres = [f"gres/gpu:{name}={count}" for name, count in sorted(job.gpu_types.items())]
         gres += [f"gres/gpu={job.gpus}"] if job.gpus else []
+        gres += [f"gres/shard={job.shards}"] if job.shards else []
         parts = [f"billing={job.cpus}", f"cpu={job.cpus}", *gres, f"mem={job.memory_mb / 1024:g}G"]
         tres = ",".join([*parts, f"node={len(job.nodes)}"])
     fields = (
@@ -184,7 +188,7 @@ def _journal_line(event: HookEvent) -> str:
             "index": hold.gpu.index,
             "minor": hold.gpu.minor,
             "uuid": hold.gpu.uuid,
-            "mig": str(hold.instance.gi_id) if hold.instance else None,
+            "mig": None if hold.gi_id is None else str(hold.gi_id),
         }
         for hold in event.holds
     ]
@@ -201,7 +205,7 @@ def _journal_line(event: HookEvent) -> str:
         "account": job.account,
         "node": event.node,
         "gpus": gpus,
-        "share": None,
+        "share": next((hold.part.share for hold in event.holds if isinstance(hold.part, Shard)), None),
     }
     return json.dumps(line, separators=(",", ":")) + "\n"
 

@@ -37,12 +37,14 @@ def random_cluster(
     hours: float = 3.0,
     jobs: int = 30,
     mig: bool | None = None,
+    shards: bool | None = None,
     sampling: Sampling | None = None,
     troubles: Troubles | None = None,
 ) -> Cluster:
     """A few hours of two small nodes with 3 or 4 GPUs, by default with every trouble switched on.
 
-    One GPU is cut into MIG instances in every second cluster, or as `mig` says.
+    One GPU is cut into MIG instances in every second cluster, and one is shared by shards in every third, or as
+    `mig` and `shards` say.
     """
     troubles = troubles or Troubles(
         driver_reloads=1,
@@ -54,13 +56,15 @@ def random_cluster(
         missed_epilog_rate=0.05,
         hook_lag_s=0.4,
         unprofiled_rate=0.02,
+        cooling=0.03,
     )
     rng = random.Random(seed)
     cut = bool(seed % 2) if mig is None else mig
     profiles = {0: ("3g.20gb", "2g.10gb", "1g.5gb")} if cut else None
+    shared = {1: 4} if (seed % 3 == 0 if shards is None else shards) else None
     gain = troubles.gain_sigma
     nodes = [
-        make_node(rng, "n1", 2, A100, minors=(1, 0), gain_sigma=gain),
+        make_node(rng, "n1", 2, A100, minors=(1, 0), gain_sigma=gain, shards=shared),
         make_node(rng, "n2", rng.randint(1, 2), gain_sigma=gain, mig=profiles),
     ]
     start = 1_790_000_000 + rng.randrange(86400)

@@ -15,7 +15,7 @@ import numpy as np
 
 from accounting.model import AttemptKey
 from simulator.cluster import Cluster
-from simulator.hardware import MIG_SLICES, Gpu
+from simulator.hardware import Gpu
 from simulator.live_truth import read_exporter_truth as read_exporter_truth
 
 HOUR_S = 3600
@@ -92,19 +92,19 @@ def truth_of(cluster: Cluster, start_s: float | None = None, end_s: float | None
 
 
 def _idle(cluster: Cluster, gpu: Gpu, start: float, end: float) -> float:
-    """The idle level's energy of what nobody holds: counted from the free times, not as a remainder."""
+    """The energy of what nobody holds: counted from the free times, not as a remainder."""
     curve = cluster.idle[gpu.uuid]
-    parts: list[tuple[int | None, float]] = [(None, 1.0)]
-    total = 0.0
-    if gpu.instances:
-        parts = [(instance.gi_id, instance.slices / MIG_SLICES) for instance in gpu.instances]
-        total = curve.between(start, end) * (1.0 - sum(share for _, share in parts))
-    for gi_id, share in parts:
+    cooling = cluster.cooling.get(gpu.uuid)
+    total = cooling.between(start, end) if cooling else 0.0
+    # Slices of which no instance is made are never held.
+    shares = {part: 1.0 if part is None else part.share for part in gpu.parts}
+    total += curve.between(start, end) * (1.0 - sum(shares.values()))
+    for part, share in shares.items():
         held = sorted(
             (hold.start_s, hold.end_s)
             for attempt in cluster.attempts
             for hold in attempt.holds
-            if hold.gpu.uuid == gpu.uuid and (hold.instance.gi_id if hold.instance else None) == gi_id
+            if hold.gpu.uuid == gpu.uuid and hold.part == part
         )
         free_from = start
         for begin, finish in held:

@@ -1,7 +1,7 @@
 """The jobs of the simulated cluster: who submits what, when it runs, on which GPUs, and how it ends.
 
 A simple scheduler, first come first served: each job takes the node where enough of what it asks for is free first.
-No two jobs ever hold the same GPU or instance at once.
+No two jobs ever hold the same GPU, or the same part of one, at once.
 """
 
 from __future__ import annotations
@@ -12,17 +12,27 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from accounting.model import Job
-from simulator.hardware import Gpu, MigInstance, Node
+from simulator.hardware import Gpu, MigInstance, Node, Part, Shard
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An attempt holds a GPU, or one of its MIG instances, over [start_s, end_s), end known even if it is to come."""
+    """An attempt holds a GPU, or a part of one, over [start_s, end_s); the end is known even if it is to come."""
 
     gpu: Gpu
-    instance: MigInstance | None
+    part: Part
     start_s: int
     end_s: int
+
+    @property
+    def gi_id(self) -> int | None:
+        """DCGM's number of the MIG instance; None where it is none."""
+        return self.part.gi_id if isinstance(self.part, MigInstance) else None
+
+    @property
+    def share(self) -> float:
+        """Of the GPU's capacity."""
+        return 1.0 if self.part is None else self.part.share
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +96,20 @@ class Mix:
 
 @dataclass(slots=True)
 class _Slot:
-    """A thing that one job can hold at a time: a GPU, an instance, or some cores (gpu None)."""
+    """A thing that one job can hold at a time: a GPU, a part of one, or some cores (gpu None)."""
 
     node: Node
     gpu: Gpu | None = None
-    instance: MigInstance | None = None
+    part: Part = None
     free_at: float = 0.0
 
     @property
     def kind(self) -> str:
         if self.gpu is None:
             return "cpu"
-        return "gpu" if self.instance is None else self.instance.profile
+        if isinstance(self.part, MigInstance):
+            return self.part.profile
+        return "gpu" if self.part is None else "shard"
 
 
 @dataclass(slots=True)
@@ -112,16 +124,12 @@ class _Scheduler:
     def __post_init__(self) -> None:
         for node in self.nodes:
             found = [_Slot(node) for _ in range(node.cpu_slots)]
-            for gpu in node.gpus:
-                if gpu.instances:
-                    found += [_Slot(node, gpu, instance) for instance in gpu.instances]
-                else:
-                    found.append(_Slot(node, gpu))
+            found += [_Slot(node, gpu, part) for gpu in node.gpus for part in gpu.parts]
             for slot in found:
                 self.slots.setdefault((node.name, slot.kind), []).append(slot)
 
     def kinds(self) -> list[str]:
-        """The MIG profiles there are."""
+        """The kinds of parts there are: MIG profiles, shards."""
         return sorted({kind for _, kind in self.slots if kind not in ("cpu", "gpu")})
 
     def most(self, kind: str) -> int:
@@ -194,11 +202,11 @@ class _Shape:
     def draw(cls, rng: np.random.Generator, scheduler: _Scheduler, mix: Mix, nodes: int, alone: bool) -> _Shape:
         kind, per_node, wide = "gpu", 1, 1
         whole = scheduler.most("gpu")
-        profiles = scheduler.kinds()
+        parts = scheduler.kinds()
         if rng.random() < mix.cpu_only:
             kind = "cpu"
-        elif profiles and (whole == 0 or rng.random() < 0.4):
-            kind = str(rng.choice(profiles))
+        elif parts and (whole == 0 or rng.random() < 0.4):
+            kind = str(rng.choice(parts))
         elif not alone and whole > 1 and rng.random() < mix.multi_gpu:
             per_node = int(rng.integers(2, whole + 1))
         elif not alone and rng.random() < mix.multi_node and sum(1 for _, have in scheduler.slots if have == "gpu") > 1:
@@ -238,7 +246,7 @@ def _run(
         user=shape.user.name,
         uid=shape.user.uid,
         account=shape.account,
-        partition={"cpu": "cpu", "gpu": "gpu"}.get(shape.kind, "mig"),
+        partition=shape.kind if shape.kind in ("cpu", "gpu") else "shared",
         qos="normal",
         name=shape.name,
         exit_code="0:0",
@@ -281,9 +289,12 @@ def _attempt(
     nodes = list(dict.fromkeys(slot.node for slot in slots))
     cpus = sum(slot.node.cpus_per_slot if slot.gpu is None else slot.node.cpus_per_gpu for slot in slots)
     types: dict[str, int] = {}
+    shards = 0
     for slot in slots:
-        if slot.gpu is not None:
-            gres = slot.gpu.gres_type if slot.instance is None else f"{slot.gpu.gres_type}_{slot.instance.profile}"
+        if isinstance(slot.part, Shard):
+            shards += 1
+        elif slot.gpu is not None:
+            gres = f"{slot.gpu.gres_type}_{slot.kind}" if slot.part else slot.gpu.gres_type
             types[gres] = types.get(gres, 0) + 1
     job = replace(
         job,
@@ -295,7 +306,8 @@ def _attempt(
         memory_mb=4096.0 * cpus,
         gpus=sum(types.values()),
         gpu_types=types,
+        shards=shards,
         exit_code=exit_code,
     )
-    holds = tuple(Hold(slot.gpu, slot.instance, start, end) for slot in slots if slot.gpu is not None)
+    holds = tuple(Hold(slot.gpu, slot.part, start, end) for slot in slots if slot.gpu is not None)
     return Attempt(job, restart, end, holds, shape.load)

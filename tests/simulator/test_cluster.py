@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.cluster import Cluster, make_cluster
-from simulator.hardware import A100, make_node
+from simulator.cluster import Cluster, Troubles, make_cluster
+from simulator.hardware import A100, Part, make_node
+from simulator.power import Curve, cooling_curve
 from simulator.scenarios import demo_month, random_cluster
 from simulator.truth import read_truth, truth_of, write_truth
 from simulator.workload import Mix
@@ -79,13 +80,12 @@ def test_attempts_are_told_apart_by_job_id_and_submit_time(seed: int) -> None:
 @settings(max_examples=25, deadline=None)
 def test_nothing_is_held_twice_at_once(seed: int) -> None:
     cluster = random_cluster(seed)
-    rows: dict[tuple[str, int | None], list[tuple[int, int]]] = {}
+    rows: dict[tuple[str, Part], list[tuple[int, int]]] = {}
     for attempt in cluster.attempts:
         for hold in attempt.holds:
             assert (hold.start_s, hold.end_s) == (attempt.job.start_s, attempt.ends_s)
             assert hold.end_s - hold.start_s >= 8
-            key = (hold.gpu.uuid, hold.instance.gi_id if hold.instance else None)
-            rows.setdefault(key, []).append((hold.start_s, hold.end_s))
+            rows.setdefault((hold.gpu.uuid, hold.part), []).append((hold.start_s, hold.end_s))
     for held in rows.values():
         held.sort()
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(held))
@@ -115,7 +115,7 @@ def test_two_windows_are_as_much_as_one(seed: int, share: float) -> None:
         assert parts_j == pytest.approx(attempt.energy_j, rel=1e-9, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, 1])  # without and with MIG instances
+@pytest.mark.parametrize("seed", [2, 3])  # whole GPUs; MIG instances and shards
 def test_the_truth_is_the_integral_of_the_power(seed: int) -> None:
     cluster = random_cluster(seed)
     truth = truth_of(cluster)
@@ -126,13 +126,14 @@ def test_the_truth_is_the_integral_of_the_power(seed: int) -> None:
         for (hold, _), load in cluster.loads.items():
             if hold.gpu.uuid == gpu.uuid:
                 power_w = power_w + load.power(grid)
+        if gpu.uuid in cluster.cooling:
+            power_w = power_w + cluster.cooling[gpu.uuid].power(grid)
         assert truth.devices[gpu.uuid].metered_j == pytest.approx(power_w.sum() * step_s, rel=1e-4)
     for place, attempt in enumerate(cluster.attempts):
         brute_j = 0.0
         for hold in attempt.holds:
             held = (grid >= hold.start_s) & (grid < hold.end_s)
-            share = hold.instance.slices / 7 if hold.instance else 1.0
-            mine_w = cluster.idle[hold.gpu.uuid].power(grid) * share + cluster.loads[hold, place].power(grid)
+            mine_w = cluster.idle[hold.gpu.uuid].power(grid) * hold.share + cluster.loads[hold, place].power(grid)
             brute_j += float(mine_w[held].sum()) * step_s
         assert truth.attempts[attempt.job.key].energy_j == pytest.approx(brute_j, rel=2e-3)
 
@@ -151,6 +152,40 @@ def test_one_instance_owes_its_own_load_and_its_slices_of_the_idle_level() -> No
     assert truth.attempts[attempt.job.key].energy_j == pytest.approx(own_j + 3 / 7 * idle_j, rel=1e-12)
     # The site's: all of the idle level but the three slices that were held.
     assert truth.devices[hold.gpu.uuid].idle_j == pytest.approx(all_idle_j - 3 / 7 * idle_j, rel=1e-12)
+
+
+def test_a_shard_owes_its_part_of_the_idle_level() -> None:
+    node = make_node(random.Random(1), "n1", 1, A100, shards={0: 4})
+    mix = Mix(submissions=1, cpu_only=0, arrays=0, requeues=0, withdrawn=0, longest_s=600, shortest_s=300)
+    cluster = make_cluster("gamma", 1, 1_790_000_000, 1_790_003_600, [node], mix)
+    (attempt,) = cluster.attempts
+    (hold,) = attempt.holds
+    assert (attempt.job.gpus, attempt.job.shards) == (0, 1)
+    own_j = cluster.loads[hold, 0].between(hold.start_s, hold.end_s)
+    idle_j = cluster.idle[hold.gpu.uuid].between(hold.start_s, hold.end_s)
+    assert truth_of(cluster).attempts[attempt.job.key].energy_j == pytest.approx(own_j + idle_j / 4, rel=1e-12)
+
+
+def test_a_gpu_that_cools_down_after_a_job_is_idle() -> None:
+    node = make_node(random.Random(1), "n1", 1, A100)
+    mix = Mix(submissions=1, cpu_only=0, arrays=0, requeues=0, withdrawn=0, longest_s=600, shortest_s=300)
+    period = (1_790_000_000, 1_790_003_600)
+    cold, warm = (make_cluster("gamma", 1, *period, [node], mix, troubles=Troubles(cooling=part)) for part in (0, 0.05))
+    (attempt,) = cold.attempts
+    (hold,) = attempt.holds
+    assert truth_of(cold).attempts == truth_of(warm).attempts
+    mean_w = cold.loads[hold, 0].between(hold.start_s, hold.end_s) / (hold.end_s - hold.start_s)
+    more_j = truth_of(warm).devices[hold.gpu.uuid].idle_j - truth_of(cold).devices[hold.gpu.uuid].idle_j
+    assert more_j == pytest.approx(0.05 * mean_w * 90 / 2)  # a triangle of 90 s
+
+
+def test_a_gpu_cools_down_no_longer_than_until_the_next_job() -> None:
+    load = Curve.from_knots([0, 100], [200, 200])
+    tail = cooling_curve(load, 0.05, until_s=130)
+    assert tail is not None
+    assert tail.power([100, 129.999]).tolist() == pytest.approx([10, 10 * 2 / 3], abs=1e-3)
+    assert tail.between(0, 1000) == pytest.approx(30 * (10 + 10 * 2 / 3) / 2)
+    assert cooling_curve(load, 0.05, until_s=100) is None
 
 
 def test_the_truth_survives_its_file(tmp_path) -> None:

@@ -199,6 +199,9 @@ def test_the_last_newline_may_be_missing(exporter: Running) -> None:
 def test_names_that_are_no_gpu_are_ignored(exporter: Running, name: str) -> None:
     (exporter.mapping / name).write_text("42\n")
     assert "hpc_job" not in exporter.page()
+    (exporter.mapping / name).unlink()
+    (exporter.mapping / name).symlink_to("gone")
+    assert exporter.get()[0] == 200  # it was not even opened
 
 
 def test_a_folder_with_a_gpus_name_is_ignored(exporter: Running) -> None:
@@ -413,6 +416,24 @@ def test_pages_that_are_there_say_which_gpus_there_are(tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match="3 GPUs have a page, and the node has 2"):
         as_driver_shows(make_node(seeded(2), "n1", 2), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--mig", "0=8g.80gb"], "no such MIG profile: 8g.80gb"),
+        (["--truth", "/nowhere/truth"], "No such file or directory: '/nowhere/truth'"),
+        (["--minors", "0,x"], "invalid literal for int() with base 10: 'x'"),
+    ],
+)
+def test_an_exporter_that_cannot_run_says_why(tmp_path: Path, options: list[str], says: str) -> None:
+    words = ["--node", "n1", "--port", "0", "--load-dir", str(tmp_path), "--truth", str(tmp_path / "truth"), *options]
+    failed = subprocess.run(
+        [sys.executable, "-m", "simulator.exporter", *words], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 1
+    assert says in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 # --- the truth

@@ -30,10 +30,8 @@ def test_outside_of_its_knots_a_curve_draws_nothing() -> None:
 
 def test_chained_curves_draw_nothing_between_them() -> None:
     chain = Curve.chain([Curve.from_knots([0, 10], [5, 5]), Curve.from_knots([20, 30], [8, 8])])
-    assert chain is not None
     assert chain.power([5, 10, 15, 20, 29]).tolist() == [5, 0, 0, 8, 8]
     assert chain.between(0, 30) == 130
-    assert Curve.chain([]) is None
 
 
 @pytest.mark.parametrize("time", [[1.0], [2.0, 1.0]])

@@ -16,7 +16,7 @@ import pytest
 from ClusterShell.NodeSet import NodeSet
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from simulator.cluster import Cluster
+from simulator.cluster import Cluster, Troubles
 from simulator.meters import hook_events, read_all
 from simulator.recording import Recording, write_recording
 from simulator.scenarios import random_cluster
@@ -96,6 +96,30 @@ def test_every_instance_repeats_the_whole_gpus_energy(cluster: Cluster, recordin
         assert by_instance["1"] == by_instance["2"] == by_instance["3"]
 
 
+def test_a_shared_gpu_has_a_series_for_each_of_its_jobs(tmp_path: Path) -> None:
+    cluster = random_cluster(4, mig=False, shards=True, troubles=Troubles())
+    recording = write_recording(cluster, tmp_path)
+    (gpu,) = (gpu for gpu in cluster.gpus if gpu.shards)
+    families = {family.name: family for family in text_string_to_metric_families(recording.samples.read_text())}
+    shown: dict[float, dict[str, float]] = {}
+    for sample in families[ENERGY].samples:
+        if sample.labels["UUID"] == gpu.uuid:
+            shown.setdefault(float(sample.timestamp), {})[sample.labels.get("hpc_job", "")] = sample.value
+    assert max(len(values) for values in shown.values()) > 1
+    for time_s, values in shown.items():
+        holders = {
+            str(attempt.job.job_id)
+            for attempt in cluster.attempts
+            for hold in attempt.holds
+            if hold.gpu.uuid == gpu.uuid and hold.start_s <= time_s < hold.end_s
+        }
+        assert set(values) == (holders or {""})
+        assert len(set(values.values())) == 1
+    lines = [json.loads(line) for line in (recording.journal / "n1.jsonl").read_text().splitlines()]
+    assert {line["share"] for line in lines if line["gpus"][0]["uuid"] == gpu.uuid} == {0.25}
+    assert {line["share"] for line in lines if line["gpus"][0]["uuid"] != gpu.uuid} == {None}
+
+
 def test_labels_of_a_scrape_are_added_to_every_series(cluster: Cluster, tmp_path: Path) -> None:
     scraped = write_recording(cluster, tmp_path, labels={"job": "dcgm"})
     for family in text_string_to_metric_families(scraped.samples.read_text()):
@@ -117,7 +141,8 @@ def test_sacct_lines_say_what_the_jobs_are(cluster: Cluster, rows: list[dict[str
         else:
             assert tuple(NodeSet(row["NodeList"])) == job.nodes
             tres = dict(part.split("=") for part in row["AllocTRES"].split(","))
-            assert tres.get("gres/gpu", "0") == str(len(attempt.holds))
+            held = int(tres.get("gres/gpu", 0)) + int(tres.get("gres/shard", 0))
+            assert held == len(attempt.holds)
             assert tres["cpu"] == row["NCPUS"]
             assert tres["node"] == row["NNodes"] == str(len(job.nodes))
 
