@@ -205,10 +205,8 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace, stop: threading.Event) -> None:
-    mig = {int(index): tuple(profiles.split(",")) for index, _, profiles in (cut.partition("=") for cut in options.mig)}
-    minors = [int(minor) for minor in options.minors.split(",")]
     rng = random.Random(f"{options.seed} {options.node}")  # the same UUIDs each time
-    node = make_node(rng, options.node, len(minors), minors=minors, mig=mig)
+    node = make_node(rng, options.node, len(options.minors), minors=options.minors, mig=dict(options.mig))
     if options.nvidia_proc:
         node = as_driver_shows(node, options.nvidia_proc)
     options.load_dir.mkdir(parents=True, exist_ok=True)
@@ -231,12 +229,27 @@ def _run(options: argparse.Namespace, stop: threading.Event) -> None:
         server.server_close()
 
 
+def minor_list(text: str) -> list[int]:
+    """`3,2,1,0` as numbers."""
+    return [int(minor) for minor in text.split(",")]
+
+
+def index_and_profiles(text: str) -> tuple[int, tuple[str, ...]]:
+    """`3=3g.20gb,2g.10gb`: a GPU's index, and the profiles into which it is cut."""
+    index, _, profiles = text.partition("=")
+    return int(index), tuple(profiles.split(","))
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="simulator.exporter", description="A stand-in for dcgm-exporter on one node.")
     parser.add_argument("--node", required=True, help="Slurm's name of the node")
-    parser.add_argument("--minors", default="0,1,2,3", help="each GPU's device minor, in DCGM's order (%(default)s)")
+    minors = "each GPU's device minor, in DCGM's order (%(default)s)"
+    parser.add_argument("--minors", type=minor_list, default="0,1,2,3", help=minors)
     parser.add_argument("--seed", type=int, default=0, help="other UUIDs and idle levels")
-    parser.add_argument("--mig", action="append", default=[], metavar="INDEX=PROFILE,…", help="a GPU that is cut up")
+    cut = "a GPU that is cut up"
+    parser.add_argument(
+        "--mig", type=index_and_profiles, action="append", default=[], metavar="INDEX=PROFILE,…", help=cut
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9400, help="0: a free one, written to --port-file")
     parser.add_argument("--port-file", type=Path)

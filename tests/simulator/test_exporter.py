@@ -423,7 +423,7 @@ def test_pages_that_are_there_say_which_gpus_there_are(tmp_path: Path) -> None:
     [
         (["--mig", "0=8g.80gb"], "no such MIG profile: 8g.80gb"),
         (["--truth", "/nowhere/truth"], "No such file or directory: '/nowhere/truth'"),
-        (["--minors", "0,x"], "invalid literal for int() with base 10: 'x'"),
+        (["--minors", "0,x"], "argument --minors: invalid minor_list value: '0,x'"),
     ],
 )
 def test_an_exporter_that_cannot_run_says_why(tmp_path: Path, options: list[str], says: str) -> None:
@@ -431,7 +431,7 @@ def test_an_exporter_that_cannot_run_says_why(tmp_path: Path, options: list[str]
     failed = subprocess.run(
         [sys.executable, "-m", "simulator.exporter", *words], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )
-    assert failed.returncode == 1
+    assert failed.returncode in (1, 2)
     assert says in failed.stderr
     assert "Traceback" not in failed.stderr
 
