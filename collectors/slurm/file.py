@@ -12,13 +12,16 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from accounting.model import Job, Reject
 from accounting.sources import SourceError
 from collectors.slurm.fields import local_clock, overlaps
-from collectors.slurm.rows import FREE_TEXT, RowReader
+from collectors.slurm.rows import FREE_TEXT, RowReader, cut_records
+
+#: Bytes read at a time: small enough for a processor's cache.
+_PIECE = 1 << 15
 
 #: Characters after which a row that does not end is given up.
 _LONGEST_ROW = 1 << 16
@@ -45,17 +48,15 @@ class FileSource:
         SourceError when the file cannot be read, has no header, lacks a needed column or ends in the middle of a row.
         """
         try:
-            with self.path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as text:
-                for job in self._rows(text):
-                    if isinstance(job, Reject) or overlaps(job, start_s, end_s):
-                        yield job
+            with self.path.open("rb") as dump:
+                yield from self._rows(dump, start_s, end_s)
         except OSError as error:
             raise SourceError(
                 f"the sacct dump {self.path} cannot be read: {error.strerror}", "check jobs.path in the configuration"
             ) from None
 
-    def _rows(self, text: TextIO) -> Iterator[Job | Reject]:
-        header = text.readline().rstrip("\r\n")
+    def _rows(self, dump: BinaryIO, since_s: float, until_s: float) -> Iterator[Job | Reject]:
+        header = dump.readline().decode("utf-8", "backslashreplace").rstrip("\r\n")
         if not header:
             raise SourceError(
                 f"the sacct dump {self.path} is empty, without even a header line",
@@ -65,9 +66,9 @@ class FileSource:
         separator = found.group(1) if found else "|"
         columns = header.removesuffix(separator).split(separator)
         # `sacct -p` writes a separator behind the last field, too.
-        end = separator if header.endswith(separator) else ""
-        first = text.readline()
-        epoch = re.search(r"\d{4}-\d\d-\d\dT", first) is None
+        end = separator + "\n" if header.endswith(separator) else "\n"
+        first = dump.read(_PIECE)
+        epoch = re.search(rb"\d{4}-\d\d-\d\dT", first) is None
         try:
             reader = RowReader(self.name, self.cluster, columns, separator, None if epoch else local_clock(self.zone))
         except KeyError as missing:
@@ -75,20 +76,14 @@ class FileSource:
                 f"the sacct dump {self.path} has no column {missing.args[0]}",
                 f"write it again with {missing.args[0]} among the fields of `sacct -o`",
             ) from None
-        lines = self._lines(chain([first] if first else [], text), end)
-        yield from _Rows(self.path, reader).read(lines)
+        pieces = chain([first], iter(lambda: dump.read(_PIECE), b""))
+        rows = _Rows(self.path, reader)
+        yield from rows.read(cut_records(pieces, end, self._broken_off), since_s, until_s)
 
-    def _lines(self, text: Iterator[str], end: str) -> Iterator[str]:
-        """The lines without what ends them."""
-        end += "\n"
-        cut = -len(end)
-        line = "\n"
-        for line in text:
-            yield line[:cut] if line.endswith(end) else line.removesuffix("\n")
-        if not line.endswith("\n"):
-            raise SourceError(
-                f"the sacct dump {self.path} ends in the middle of a line", "it was cut short: write it again"
-            )
+    def _broken_off(self) -> SourceError:
+        return SourceError(
+            f"the sacct dump {self.path} ends in the middle of a line", "it was cut short: write it again"
+        )
 
 
 class _Rows:
@@ -97,33 +92,34 @@ class _Rows:
     def __init__(self, path: Path, reader: RowReader) -> None:
         self.path = path
         self.reader = reader
-        self.number = 1  # of the line that is being read
         self.held: Job | None = None  # the last job: the next line may be the rest of its name
         self.broken = ""  # a row that has too few fields so far
         self.begun = 0  # the line where it begins
         last = reader.columns[-1].casefold()
         self.open_end = {"jobname": "name", "comment": "comment"}.get(last)
 
-    def read(self, lines: Iterator[str]) -> Iterator[Job | Reject]:
-        """Each job once it is sure that its row has ended."""
-        for item in self.reader.stream(lines):
-            self.number += 1
+    def read(self, batches: Iterator[list[str]], since_s: float, until_s: float) -> Iterator[Job | Reject]:
+        """Each bad row, and each job that was there in [since_s, until_s) once it is sure that its row has ended."""
+        number = 1
+        for number, item in enumerate(self.reader.stream(batches), start=2):
             if isinstance(item, str):
-                yield from self._odd(item)
+                for row in self._odd(item, number):
+                    if isinstance(row, Reject) or overlaps(row, since_s, until_s):
+                        yield row
                 continue
             if self.broken:
                 yield self._give_up()
-            if self.held is not None:
-                yield self.held
+            if (held := self.held) is not None and overlaps(held, since_s, until_s):
+                yield held
             self.held = item
         if self.broken:
             yield self._give_up()
-        if self.held is not None:
+        if self.held is not None and overlaps(self.held, since_s, until_s):
             yield self.held
 
-    def _odd(self, line: str) -> Iterator[Job | Reject]:
+    def _odd(self, line: str, number: int) -> Iterator[Job | Reject]:
         """A line that is no row of the ordinary kind: met for the first time, or a part of one, or broken."""
-        whole = self._row(line, self.number)
+        whole = self._row(line, number)
         if not isinstance(whole, Reject):
             if self.broken:
                 yield self._give_up()
@@ -144,7 +140,7 @@ class _Rows:
             if self.held is not None:
                 yield self.held
                 self.held = None
-            self.broken, self.begun = line, self.number
+            self.broken, self.begun = line, number
         else:
             yield whole
 

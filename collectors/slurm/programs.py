@@ -54,7 +54,7 @@ class Program:
                             f"{name} said nothing for {self.timeout_s:g} s{_line(errors)}",
                             "is slurmdbd up and quick? `sacctmgr show cluster` asks it as well",
                         )
-                    piece = os.read(descriptor, 1 << 18)
+                    piece = os.read(descriptor, 1 << 15)
                     if not piece:
                         break
                     yield piece

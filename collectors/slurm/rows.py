@@ -7,8 +7,9 @@ with care, whatever it holds; `stream` takes rows at speed, as long as what they
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -34,6 +35,22 @@ _NO_UID = frozenset({"", "4294967295", "4294967294"})
 
 #: Distinct texts remembered before they are forgotten and met anew.
 _REMEMBERED = 100_000
+
+
+def cut_records(pieces: Iterable[bytes], end: str, broken_off: Callable[[], Exception]) -> Iterator[list[str]]:
+    """Cut a text that comes piece by piece into records, each of which ends with `end`.
+
+    What is no UTF-8 (names given under another locale) is kept as `\\xe9`. `broken_off` makes the error for a text that
+    does not end where a record does.
+    """
+    decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+    rest = ""
+    for piece in pieces:
+        records = (rest + decode(piece)).split(end)
+        rest = records.pop()
+        yield records
+    if rest + decode(b"", final=True):
+        raise broken_off()
 
 
 class _Draft:
@@ -156,7 +173,7 @@ class RowReader:
 
     # --- at speed
 
-    def stream(self, records: Iterable[str]) -> Iterator[Job | str]:
+    def stream(self, batches: Iterable[Iterable[str]]) -> Iterator[Job | str]:
         """Rows to jobs in their order; a row that needs care comes back as it is, to be given to `read`.
 
         That is one with anything not met before (`read` takes note of it), and any that is odd.
@@ -167,50 +184,57 @@ class RowReader:
         has_sluid, width = "sluid" in self._place, len(self.columns)
         pick_head, pick_shared, pick_tail = self._pick_head, self._pick_shared, self._pick_tail
         clock: Any = self._clock or int
-        for record in records:
-            try:
-                key: Any
-                if tail_width:
-                    raw_id, label, submit, start, end, node_list, tres_text, rest = record.split(separator, head_width)
-                    key, *tail = rest.rsplit(separator, tail_width)
-                    energy, name, comment = tail[-3:]
-                    sluid = tail[0] if has_sluid else None
-                else:
-                    values = record.split(separator)
-                    if len(values) != width:
+        key: Any
+        sluid: str | None
+        for records in batches:
+            for record in records:
+                try:
+                    if tail_width:
+                        raw_id, label, submit, start, end, node_list, tres_text, rest = record.split(
+                            separator, head_width
+                        )
+                        if has_sluid:
+                            key, sluid, energy, name, comment = rest.rsplit(separator, tail_width)
+                        else:
+                            key, energy, name, comment = rest.rsplit(separator, tail_width)
+                            sluid = None
+                    else:
+                        values = record.split(separator)
+                        if len(values) != width:
+                            yield record
+                            continue
+                        values.append("")  # what the pickers find for a column that is not there
+                        raw_id, label, submit, start, end, node_list, tres_text = pick_head(values)
+                        key = pick_shared(values)
+                        sluid, energy, name, comment = pick_tail(values)
+                    start_s, end_s = clock(start), clock(end)
+                    if not 0 < start_s <= end_s:
                         yield record
                         continue
-                    values.append("")  # what the pickers find for a column that is not there
-                    raw_id, label, submit, start, end, node_list, tres_text = pick_head(values)
-                    key = pick_shared(values)
-                    sluid, energy, name, comment = pick_tail(values)
-                job: Any = _Draft()
-                (
-                    job.state, job.exit_code, job.suspended_s, job.restarts, job.user, job.uid, job.account,
-                    job.partition, job.qos, job.wckey,
-                ) = shared[key]  # fmt: skip
-                job.cpus, job.memory_mb, job.gpus, job.gpu_types, job.shards, job.mps_percent, energy_j = tres[
-                    tres_text
-                ]
-                job.nodes = nodes[node_list]
-                job.start_s = start_s = clock(start)
-                job.end_s = end_s = clock(end)
-                job.submit_s = clock(submit)
-                job.job_id = int(raw_id)
-                job.consumed_energy_j = (float(energy) or None) if energy else energy_j
-                if not 0 < start_s <= end_s:
+                    job: Any = _Draft()
+                    (
+                        job.state, job.exit_code, job.suspended_s, job.restarts, job.user, job.uid, job.account,
+                        job.partition, job.qos, job.wckey,
+                    ) = shared[key]  # fmt: skip
+                    (
+                        job.cpus, job.memory_mb, job.gpus, job.gpu_types, job.shards, job.mps_percent, energy_j,
+                    ) = tres[tres_text]  # fmt: skip
+                    job.nodes = nodes[node_list]
+                    job.submit_s = clock(submit)
+                    job.job_id = int(raw_id)
+                    job.consumed_energy_j = (float(energy) or None) if energy else energy_j
+                except (KeyError, ValueError, TypeError):
                     yield record
                     continue
-            except (KeyError, ValueError, TypeError):
-                yield record
-                continue
-            job.cluster = cluster
-            job.label = label
-            job.sluid = sluid or None
-            job.name = name or None
-            job.comment = comment or None
-            job.__class__ = Job
-            yield job
+                job.cluster = cluster
+                job.label = label
+                job.start_s = start_s
+                job.end_s = end_s
+                job.sluid = sluid or None
+                job.name = name or None
+                job.comment = comment or None
+                job.__class__ = Job
+                yield job
 
     def _remember(self, job: Job, values: Sequence[str], node_list: str, tres: str, allocated: Allocation) -> None:
         """Keep what `stream` needs to do such a row by itself the next time."""

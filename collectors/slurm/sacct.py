@@ -7,15 +7,15 @@ held as a whole.
 
 from __future__ import annotations
 
-import codecs
 import secrets
 from collections.abc import Iterator
+from itertools import chain
 
 from accounting.model import AttemptKey, Job, Reject
 from accounting.sources import SourceError
 from collectors.slurm.fields import overlaps
 from collectors.slurm.programs import ADVICE, Program, utc
-from collectors.slurm.rows import HEAD, SHARED, TAIL, RowReader
+from collectors.slurm.rows import HEAD, SHARED, TAIL, RowReader, cut_records
 
 #: Fields that came with later Slurms (24.11, 25.11): asked for where `sacct --helpformat` names them.
 _NEWER = {"Restarts", "SLUID"}
@@ -92,9 +92,16 @@ class SacctSource:
             f"--format={','.join(fields)}",
         ]  # fmt: skip
         program = Program(command, self.timeout_s, {"SLURM_TIME_FORMAT": "%s"})
-        records = _records(program, separator)
-        header = next(records, None)
-        if header is None or header.casefold() != separator.join(fields).casefold():
+
+        def broken_off() -> SourceError:
+            return SourceError(
+                f"{self.sacct} broke off in the middle of its answer{program.said}",
+                "run this again; nothing of this window was booked",
+            )
+
+        batches = cut_records(program.output(), separator + "\n", broken_off)
+        begun: list[str] = next((records for records in batches if records), [])
+        if not begun or begun.pop(0).casefold() != separator.join(fields).casefold():
             raise SourceError(
                 f"{self.sacct} answered without its header line{program.said}",
                 f"try it by hand: {self.sacct} -a -D -X -P -S {first} -E {last}",
@@ -102,7 +109,7 @@ class SacctSource:
         reader = RowReader(self.name, self.cluster, fields, separator)
         where = f"sacct {first} to {last} UTC"
         rows = 0
-        for record in reader.stream(records):
+        for record in reader.stream(chain([begun], batches)):
             rows += 1
             job = reader.read(record.split(separator), where) if isinstance(record, str) else record
             if job is not None:
@@ -110,21 +117,3 @@ class SacctSource:
         if rows == 0 and "error:" in program.said:
             # Some versions of sacct end well when slurmdbd does not answer.
             raise SourceError(f"{self.sacct} failed{program.said}", ADVICE)
-
-
-def _records(program: Program, separator: str) -> Iterator[str]:
-    """Cut the answer into records, each of which ends with the separator and a newline.
-
-    What is no UTF-8 (names given under another locale) is kept as `\\xe9`.
-    """
-    end = separator + "\n"
-    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-    rest = ""
-    for piece in program.output():
-        *records, rest = (rest + decoder.decode(piece)).split(end)
-        yield from records
-    if rest + decoder.decode(b"", final=True):
-        raise SourceError(
-            f"{program.command[0]} broke off in the middle of its answer{program.said}",
-            "run this again; nothing of this window was booked",
-        )
