@@ -15,18 +15,19 @@ from types import MappingProxyType
 
 _TABLES = Path(__file__).with_name("tables")  # importlib.resources would cost 20 ms at start-up
 
-#: Who published the yearly means by country (both CC BY 4.0).
+#: Who published the yearly means by country (both CC BY 4.0, as distributed by CodeCarbon).
 GRID_SOURCE = "Ember and Our World in Data"
 
 
 @dataclass(frozen=True, slots=True)
 class GridFigure:
-    """The mean carbon intensity of a country's grid over a year, in gCO2e/kWh, life cycle."""
+    """The mean carbon intensity of a grid over a year, in gCO2e/kWh."""
 
-    zone: str  # ISO 3166-1 alpha-3
+    zone: str  # a country by ISO 3166-1 alpha-3 (FRA), or a part of one (USA-CAMX, AUS-NSW, SWE-SE3)
     name: str
     year: int
     gco2e_per_kwh: float
+    basis: str  # "life cycle" (with fuel and plant), or "direct" (what leaves the chimney)
     source: str
 
 
@@ -39,20 +40,22 @@ class Accelerator:
     kind: str  # gpu | tpu | cpu
     tdp_w: float
     memory_gb: float | None
+    fp16_tflops: float | None  # peak of dense half precision, as the maker states it
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class CloudRegion:
-    """A provider's region: the grid's intensity there, and the share of it that the provider says it offsets."""
+    """A provider's region, its grid, and the share of its emissions that the provider says it offsets."""
 
     provider: str
     region: str
     location: str
-    gco2e_per_kwh: float
+    grid: GridFigure  # the newest figure: the provider's own for the region, or that of the grid's zone
+    published_gco2e_per_kwh: float | None  # as the ML Emissions Calculator and CodeCarbon publish it
+    published_source: str | None
     offset_share: float  # 0 … 1; shown beside, never subtracted
     pue: float | None
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,24 @@ def _rows(name: str) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(lines)
 
 
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
 @cache
 def grid_intensity() -> Mapping[str, GridFigure]:
-    """Yearly means by zone (ISO 3166-1 alpha-3)."""
-    figures = (
-        GridFigure(row["iso3"], row["name"], int(row["year"]), float(row["gco2e_per_kwh"]), GRID_SOURCE)
+    """Yearly means by zone: every country, and parts of countries where a public figure exists."""
+    countries = [
+        {**row, "zone": row["iso3"], "basis": "life cycle", "source": GRID_SOURCE}
         for row in _rows("grid_intensity_by_country.csv")
-    )
+    ]
+    figures = (_grid_figure(row) for row in [*countries, *_rows("grid_intensity_by_region.csv")])
     return MappingProxyType({figure.zone: figure for figure in figures})
+
+
+def _grid_figure(row: Mapping[str, str]) -> GridFigure:
+    value = float(row["gco2e_per_kwh"])
+    return GridFigure(row["zone"], row["name"], int(row["year"]), value, row["basis"], row["source"])
 
 
 @cache
@@ -89,7 +102,8 @@ def accelerators() -> tuple[Accelerator, ...]:
             aliases=tuple(alias for alias in row["aliases"].split("|") if alias),
             kind=row["kind"],
             tdp_w=float(row["tdp_w"]),
-            memory_gb=float(row["memory_gb"]) if row["memory_gb"] else None,
+            memory_gb=_number(row["memory_gb"]),
+            fp16_tflops=_number(row["fp16_tflops"]),
             source=row["source"],
         )
         for row in _rows("accelerators.csv")
@@ -104,10 +118,15 @@ def cloud_regions() -> tuple[CloudRegion, ...]:
             provider=row["provider"],
             region=row["region"],
             location=row["location"],
-            gco2e_per_kwh=float(row["gco2e_per_kwh"]),
+            grid=(
+                _grid_figure({**row, "name": row["location"], "basis": "direct"})
+                if row["gco2e_per_kwh"]
+                else grid_intensity()[row["zone"]]
+            ),
+            published_gco2e_per_kwh=_number(row["published_gco2e_per_kwh"]),
+            published_source=row["published_source"] or None,
             offset_share=float(row["provider_offset_percent"]) / 100,
-            pue=float(row["pue"]) if row["pue"] else None,
-            source=row["source"],
+            pue=_number(row["pue"]),
         )
         for row in _rows("cloud_regions.csv")
     )
