@@ -50,6 +50,16 @@ ENOENT = 2
 EEXIST = 17
 
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to import than the hook to run
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+    Env = Dict[str, str]
+    Settings = Dict[str, Any]
+    Gpu = Dict[str, Any]
+    Ask = Callable[[str, Optional[int], Optional[bytes]], int]
+
+
 class HookError(Exception):
     """Something that went wrong, told in one line for the node's administrator."""
 
@@ -57,9 +67,10 @@ class HookError(Exception):
 # --- configuration and environment
 
 
-def read_config(path, required):
+def read_config(path: str, required: bool) -> "Tuple[Settings, List[str]]":
     """`key = value` lines, `#` for comments. Returns the settings and what was wrong; raises OSError, HookError."""
-    settings, problems = dict(DEFAULTS), []
+    settings = dict(DEFAULTS)  # type: Settings
+    problems = []
     try:
         text = read_text(path)
     except OSError as error:
@@ -85,7 +96,7 @@ def read_config(path, required):
     return settings, problems
 
 
-def environment():
+def environment() -> "Env":
     """The environment as text; bytes that are not UTF-8 survive as surrogates and are escaped in the journal."""
     return {
         name.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
@@ -93,12 +104,12 @@ def environment():
     }
 
 
-def node_name(env):
+def node_name(env: "Env") -> str:
     """Slurm's name of this node, which need not be the host's."""
     return env.get("SLURMD_NODENAME") or posix.uname().nodename.partition(".")[0]
 
 
-def number(text):
+def number(text: "Optional[str]") -> "Optional[int]":
     """A whole number in plain digits, or None."""
     return int(text) if text and len(text) < 20 and all("0" <= c <= "9" for c in text) else None
 
@@ -106,7 +117,7 @@ def number(text):
 # --- which GPUs
 
 
-def nvidia_gpus(folder):
+def nvidia_gpus(folder: str) -> "List[Gpu]":
     """The node's GPUs in PCI bus order, which is DCGM's; empty where there is no driver."""
     found = []
     for name in list_or_nothing(folder):
@@ -122,7 +133,7 @@ def nvidia_gpus(folder):
     return [gpu(index, minor, uuid) for index, (_, minor, uuid) in enumerate(found)]
 
 
-def amd_gpus(folder):
+def amd_gpus(folder: str) -> "List[Gpu]":
     """The node's AMD GPUs in PCI bus order, known by their unique_id."""
     found = []
     for name in list_or_nothing(folder):
@@ -134,12 +145,12 @@ def amd_gpus(folder):
     return [gpu(index, None, uuid) for index, (_, uuid) in enumerate(found)]
 
 
-def gpu(index, minor, uuid, mig=None):
+def gpu(index: "Optional[int]", minor: "Optional[int]", uuid: "Optional[str]", mig: "Optional[str]" = None) -> "Gpu":
     """A GPU as the journal has it; what is not known is None."""
     return {"index": index, "minor": minor, "uuid": uuid, "mig": mig}
 
 
-def mig_instances(settings):
+def mig_instances(settings: "Settings") -> "List[Tuple[int, str]]":
     """The node's MIG instances as (device minor, GPU instance id), from the driver's capabilities."""
     folder = settings["nvidia_proc"].rpartition("/")[0] + "/capabilities"
     found = []
@@ -150,7 +161,7 @@ def mig_instances(settings):
     return found
 
 
-def held_gpus(env, settings, problems):
+def held_gpus(env: "Env", settings: "Settings", problems: "List[str]") -> "List[Gpu]":
     """What the job holds on this node. A UUID says it best, then the site's table, then Slurm's index."""
     visible = env.get("CUDA_VISIBLE_DEVICES") or env.get("ROCR_VISIBLE_DEVICES") or ""
     names = [name.strip() for name in visible.split(",")]
@@ -182,12 +193,12 @@ def held_gpus(env, settings, problems):
     return held
 
 
-def index_names(listed, problems):
+def index_names(listed: str, problems: "List[str]") -> "List[str]":
     """`0,2-3` as ["0", "2", "3"]."""
-    names = []
+    names = []  # type: List[str]
     for part in listed.split(","):
-        first, dash, last = part.strip().partition("-")
-        first, last = number(first), number(last if dash else first)
+        begin, dash, end = part.strip().partition("-")
+        first, last = number(begin), number(end if dash else begin)
         if first is None or last is None or last - first > 1024:
             problems.append("SLURM_JOB_GPUS or CUDA_VISIBLE_DEVICES is not understood: %s" % listed)
             return []
@@ -195,7 +206,7 @@ def index_names(listed, problems):
     return names
 
 
-def mig_gpu(name, gpus, by_uuid, migs):
+def mig_gpu(name: str, gpus: "List[Gpu]", by_uuid: "Dict[str, Gpu]", migs: "List[Tuple[int, str]]") -> "Gpu":
     """A MIG instance by its name. Its UUID alone does not tell the GPU, unless only one comes into question."""
     parent, _, rest = name[4:].partition("/")  # older drivers: MIG-GPU-<uuid>/<GPU instance>/<compute instance>
     if parent in by_uuid:
@@ -206,7 +217,7 @@ def mig_gpu(name, gpus, by_uuid, migs):
     return gpu(None, None, None, name)
 
 
-def indexed_gpu(name, gpus, migs, order):
+def indexed_gpu(name: str, gpus: "List[Gpu]", migs: "List[Tuple[int, str]]", order: str) -> "Optional[Gpu]":
     """A GPU by Slurm's index; None where it cannot be told. With MIG, Slurm counts instances, not GPUs."""
     index = int(name)
     if not gpus:  # no driver: all that is known is Slurm's own number
@@ -217,7 +228,7 @@ def indexed_gpu(name, gpus, migs, order):
     return next((each for each in gpus if each[key] == index), gpu(None, None if key == "index" else index, None))
 
 
-def read_table(path, problems):
+def read_table(path: str, problems: "List[str]") -> "Dict[str, Tuple[str, Optional[str]]]":
     """The site's own word on which gres index or MIG UUID is which GPU."""
     table = {}
     if path:
@@ -231,21 +242,21 @@ def read_table(path, problems):
     return table
 
 
-def share_of(env, settings, gpus):
+def share_of(env: "Env", settings: "Settings", gpus: "List[Gpu]") -> "Optional[float]":
     """The part of each GPU that the job holds, where Slurm's environment says it; None otherwise."""
     percent = number(env.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"))
     if percent:
         return min(percent / 100.0, 1.0)
     shards = number(env.get("SLURM_SHARDS_ON_NODE"))
     if shards and settings["shards_per_gpu"] and gpus:
-        return min(shards / (settings["shards_per_gpu"] * len(gpus)), 1.0)
+        return float(min(shards / (settings["shards_per_gpu"] * len(gpus)), 1.0))
     return None
 
 
 # --- the journal
 
 
-def quoted(value):
+def quoted(value: object) -> str:
     """A value as JSON, in ASCII: no name can break the line or the file."""
     if value is None:
         return "null"
@@ -254,7 +265,7 @@ def quoted(value):
     if isinstance(value, int):
         return str(value)
     out = []
-    for char in value:
+    for char in str(value):
         code = ord(char)
         if char in '"\\':
             out.append("\\" + char)
@@ -268,12 +279,12 @@ def quoted(value):
     return '"' + "".join(out) + '"'
 
 
-def json_object(pairs):
+def json_object(pairs: "Iterable[Tuple[str, str]]") -> str:
     """The pairs as a JSON object, in their order."""
     return "{" + ",".join('"%s":%s' % pair for pair in pairs) + "}"
 
 
-def holds_line(env, settings, event, gpus, share):
+def holds_line(env: "Env", settings: "Settings", event: str, gpus: str, share: "Optional[float]") -> str:
     """A start or an end. `gpus` is JSON."""
     return json_object(
         (
@@ -294,7 +305,7 @@ def holds_line(env, settings, event, gpus, share):
     )
 
 
-def error_line(env, settings, message):
+def error_line(env: "Env", settings: "Settings", message: str) -> str:
     """What went wrong, for whoever reads the journal."""
     return json_object(
         (
@@ -309,13 +320,13 @@ def error_line(env, settings, message):
     )
 
 
-def journal_path(env, settings):
+def journal_path(env: "Env", settings: "Settings") -> str:
     """This node's journal; a strange node name cannot lead out of the folder."""
     name = "".join(c if "a" <= c.lower() <= "z" or "0" <= c <= "9" or c in "._-" else "_" for c in node_name(env))
     return "%s/%s.jsonl" % (settings["journal_dir"], name[:200].lstrip(".") or "_")
 
 
-def append_journal(env, settings, line, deadline):
+def append_journal(env: "Env", settings: "Settings", line: str, deadline: float) -> None:
     """One line in one write, then on the disk. A line torn by a power cut is closed first."""
     if not settings["journal_dir"]:
         return
@@ -343,7 +354,7 @@ def append_journal(env, settings, line, deadline):
         posix.close(fd)
 
 
-def open_journal(path, settings, deadline):
+def open_journal(path: str, settings: "Settings", deadline: float) -> int:
     """The journal, locked if that can be had in time, and not one that was put aside meanwhile."""
     while True:
         fd = open_regular(path, posix.O_RDWR | posix.O_APPEND | posix.O_CREAT, 0o640)
@@ -362,7 +373,7 @@ def open_journal(path, settings, deadline):
         posix.close(fd)
 
 
-def rotate(path):
+def rotate(path: str) -> None:
     """Put a full journal aside under the next number, which no clock can upset."""
     folder, _, name = path.rpartition("/")
     stem = name[: -len("jsonl")]
@@ -370,7 +381,7 @@ def rotate(path):
     posix.rename(path, "%s/%s%06d.jsonl" % (folder, stem, max([n for n in taken if n] or [0]) + 1))
 
 
-def last_word(env, settings, job):
+def last_word(env: "Env", settings: "Settings", job: int) -> "Optional[bytes]":
     """The last start or end of a job in this node's journal, as bytes, or None."""
     try:
         fd = open_regular(journal_path(env, settings), posix.O_RDONLY, 0)
@@ -394,7 +405,7 @@ def last_word(env, settings, job):
 # --- dcgm-exporter's mapping folder
 
 
-def update_mapping(env, settings, event, gpus, deadline):
+def update_mapping(env: "Env", settings: "Settings", event: str, gpus: "List[Gpu]", deadline: float) -> None:
     """Bring every file up to date: this job in or out, and no job that is known to be gone."""
     folder = settings["mapping_dir"]
     if not folder:
@@ -405,8 +416,8 @@ def update_mapping(env, settings, event, gpus, deadline):
     try:
         lock(fd, lock_path, deadline)
         mine = number(env["SLURM_JOB_ID"])
-        wanted = [mapping_name(each) for each in gpus] if event == "start" else []
-        wanted = [name for name in wanted if name]
+        files = [mapping_name(each) for each in gpus] if event == "start" else []
+        wanted = [name for name in files if name]
         boot, marked = text_or_nothing(BOOT_ID), text_or_nothing(folder + "/.scarbon.boot")
         rebooted = bool(boot and marked and boot != marked)  # no job in the folder is still there
         names = {name for name in posix.listdir(folder) if is_mapping_name(name)}
@@ -420,7 +431,7 @@ def update_mapping(env, settings, event, gpus, deadline):
                 for job in jobs
                 if job is not None and job != mine and not (rebooted or alone or has_ended(env, settings, job))
             ]
-            if name in wanted:
+            if name in wanted and mine is not None:
                 kept.append(mine)
             content = "".join("%d\n" % job for job in kept).encode("ascii")
             if content != raw or name not in names:
@@ -436,26 +447,25 @@ def update_mapping(env, settings, event, gpus, deadline):
         posix.close(fd)
 
 
-def mapping_name(held):
+def mapping_name(held: "Gpu") -> "Optional[str]":
     """The file of a GPU or a MIG instance; None where it is not known."""
     if held["index"] is None or (held["mig"] and number(held["mig"]) is None):
         return None
     return "%d.%s" % (held["index"], held["mig"]) if held["mig"] else "%d" % held["index"]
 
 
-def is_mapping_name(name):
+def is_mapping_name(name: str) -> bool:
     """`3` or `3.7`, as dcgm-exporter has it."""
     first, dot, last = name.partition(".")
     return number(first) is not None and (not dot or number(last) is not None)
 
 
-def has_ended(env, settings, job):
+def has_ended(env: "Env", settings: "Settings", job: int) -> bool:
     """Whether the journal says that a job which the mapping still has is gone."""
-    line = last_word(env, settings, job)
-    return bool(line) and line.startswith(b'{"v":1,"event":"end"')
+    return (last_word(env, settings, job) or b"").startswith(b'{"v":1,"event":"end"')
 
 
-def read_mapping(folder, name):
+def read_mapping(folder: str, name: str) -> bytes:
     """A file's content; nothing where it is no plain file."""
     try:
         fd = open_regular("%s/%s" % (folder, name), posix.O_RDONLY, 0)
@@ -467,7 +477,7 @@ def read_mapping(folder, name):
         posix.close(fd)
 
 
-def put(folder, name, content):
+def put(folder: str, name: str, content: bytes) -> None:
     """Put a file in the old one's place. The exporter answers 500 when a file goes, so none is ever removed."""
     temporary = "%s/.scarbon.%s.new" % (folder, name)
     try:
@@ -487,7 +497,7 @@ def put(folder, name, content):
 # --- files
 
 
-def read_text(path):
+def read_text(path: str) -> str:
     """A small file as text."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     try:
@@ -496,7 +506,7 @@ def read_text(path):
         posix.close(fd)
 
 
-def text_or_nothing(path):
+def text_or_nothing(path: str) -> str:
     """A small file's text without the white space around it, or nothing."""
     try:
         return read_text(path).strip()
@@ -504,7 +514,7 @@ def text_or_nothing(path):
         return ""
 
 
-def list_or_nothing(path):
+def list_or_nothing(path: str) -> "List[str]":
     """A folder's names, or none."""
     try:
         return posix.listdir(path)
@@ -512,7 +522,7 @@ def list_or_nothing(path):
         return []
 
 
-def open_regular(path, flags, mode):
+def open_regular(path: str, flags: int, mode: int) -> int:
     """Open a plain file and nothing else: no link that leads out of the folder, no pipe that blocks."""
     fd = posix.open(path, flags | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC, mode)
     facts = posix.fstat(fd)
@@ -522,13 +532,13 @@ def open_regular(path, flags, mode):
     return fd
 
 
-def own(fd, gid):
+def own(fd: int, gid: "Optional[float]") -> None:
     """Give a new file or folder to the accounting user's group."""
     if gid is not None:
         posix.fchown(fd, -1, int(gid))
 
 
-def sync_folder(path):
+def sync_folder(path: str) -> None:
     """Make a new name in a folder last."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -537,7 +547,7 @@ def sync_folder(path):
         posix.close(fd)
 
 
-def make_folder(path, mode, gid):
+def make_folder(path: str, mode: int, gid: "Optional[float]") -> None:
     """Make the last part of a path, where it is missing."""
     try:
         posix.mkdir(path, mode)
@@ -552,7 +562,7 @@ def make_folder(path, mode, gid):
         posix.close(fd)
 
 
-def lock(fd, path, deadline):
+def lock(fd: int, path: str, deadline: float) -> None:
     """Keep out hooks that run at the same time; raises HookError when the time is over."""
     while True:
         try:
@@ -566,7 +576,7 @@ def lock(fd, path, deadline):
 # --- failures
 
 
-def to_syslog(env, settings, message):
+def to_syslog(env: "Env", settings: "Settings", message: str) -> None:
     """Send a line to syslog, never waiting for it."""
     try:
         import socket
@@ -580,7 +590,7 @@ def to_syslog(env, settings, message):
         pass  # no syslog on this node
 
 
-def tell(env, settings, message):
+def tell(env: "Env", settings: "Settings", message: str) -> None:
     """Say what went wrong: to syslog, then to the journal, if it can be written."""
     to_syslog(env, settings, message)
     try:
@@ -589,7 +599,7 @@ def tell(env, settings, message):
         pass  # the journal may be what failed
 
 
-def said(error):
+def said(error: Exception) -> str:
     """An exception as one line."""
     if isinstance(error, HookError):
         return str(error)
@@ -598,7 +608,7 @@ def said(error):
     return "%s: %s" % (type(error).__name__, error)
 
 
-def guarded(work, seconds):
+def guarded(work: "Callable[[], object]", seconds: float) -> "Optional[str]":
     """Run `work` in a child process, for `seconds` at most. Returns what became of it, or None if it ended well."""
     import select
 
@@ -630,20 +640,20 @@ def guarded(work, seconds):
 # --- the verbs
 
 
-def record(env, settings, event, problems):
+def record(env: "Env", settings: "Settings", event: str, problems: "List[str]") -> None:
     """The hook's work: the journal first, as the books live on it, then the mapping."""
     deadline = time.monotonic() + LOCK_SHARE * settings["budget_s"]
     job = number(env.get("SLURM_JOB_ID"))
-    steps = []
+    steps = []  # type: List[Callable[[], None]]
     if job is None:
         problems.append("SLURM_JOB_ID is not a number: %s" % env.get("SLURM_JOB_ID"))
     else:
         gpus = held_gpus(env, settings, problems)
         listed = "[%s]" % ",".join(json_object((key, quoted(each[key])) for key in GPU_KEYS) for each in gpus)
         if not gpus and event == "end":  # before Slurm 21.08 an Epilog is not told the GPUs: its start was
-            line = last_word(env, settings, job) or b""
-            if line.startswith(b'{"v":1,"event":"start"'):
-                listed = line.partition(b'"gpus":')[2].rpartition(b',"share"')[0].decode("ascii")
+            before = last_word(env, settings, job) or b""
+            if before.startswith(b'{"v":1,"event":"start"'):
+                listed = before.partition(b'"gpus":')[2].rpartition(b',"share"')[0].decode("ascii")
         if listed != "[]":
             line = holds_line(env, settings, event, listed, share_of(env, settings, gpus))
             steps.append(lambda: append_journal(env, settings, line, deadline))
@@ -657,7 +667,7 @@ def record(env, settings, event, problems):
         tell(env, settings, problem)
 
 
-def hook(verb, config):
+def hook(verb: str, config: "Optional[str]") -> None:
     """Prolog or Epilog: whatever happens, it ends in time and nothing is raised for it."""
     env = environment()
     try:
@@ -677,7 +687,7 @@ def hook(verb, config):
         to_syslog(env, settings, outcome)
 
 
-def ship(config):
+def ship(config: "Optional[str]") -> int:
     """Send the accounting host what it does not have yet of the journals here. Returns the exit status."""
     settings, problems = read_config(config or CONFIG_PATH, config is not None)
     folder, sent = settings["journal_dir"], 0
@@ -694,7 +704,7 @@ def ship(config):
     return 1 if problems else 0
 
 
-def ship_file(ask, folder, name):
+def ship_file(ask: "Ask", folder: str, name: str) -> int:
     """Send the whole lines of one journal that are not there yet. Returns how many bytes went over.
 
     A journal is known by its node and its first line, so that putting it aside under another name changes nothing,
@@ -710,23 +720,25 @@ def ship_file(ask, folder, name):
         stem, _, rotated = name[: -len(".jsonl")].rpartition(".")
         node = stem if stem and len(rotated) == 6 and number(rotated) is not None else name[: -len(".jsonl")]
         where = "%s/%s" % (node, hashlib.sha256(first).hexdigest()[:16])
-        begin = offset = ask(where, None, None)
+        offset, sent, went_back = ask(where, None, None), 0, False
         while True:
             block = posix.pread(fd, SHIP_BYTES, offset)
             block = block[: block.rfind(b"\n") + 1]  # a line that is being written goes another time
             if not block:
                 if offset > posix.fstat(fd).st_size:
                     raise HookError("the accounting host holds more of it than there is; was it cut off here?")
-                return offset - begin
+                return sent
             held = ask(where, offset, block)
-            if held <= offset:
+            if held == offset or (held < offset and went_back):
                 raise HookError("the accounting host holds %d bytes and did not take those at %d" % (held, offset))
+            sent += max(held - offset, 0)
+            went_back = held < offset  # it has lost its end: go on from there, once
             offset = held
     finally:
         posix.close(fd)
 
 
-def asker(settings):
+def asker(settings: "Settings") -> "Ask":
     """A function that sends a block (or none) at an offset and returns how many bytes the receiver holds then."""
     import http.client
     import json
@@ -741,23 +753,23 @@ def asker(settings):
     token = read_text(settings["ship_token_file"]).strip()
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_):
+        def redirect_request(self, *_: "Any") -> None:
             return None  # the token is for this host alone
 
     context = ssl.create_default_context(cafile=settings["ship_ca_file"] or None)
     opener = urllib.request.build_opener(NoRedirect, urllib.request.HTTPSHandler(context=context))
 
-    def held(answer):
+    def held(answer: "Any") -> int:
         try:
             return int(json.loads(answer.read(4096).decode("ascii"))["offset"])
         except (ValueError, KeyError, TypeError):
             raise HookError("%s does not answer as an accounting host does" % base.netloc)
 
-    def ask(where, offset, block):
+    def ask(where: str, offset: "Optional[int]", block: "Optional[bytes]") -> int:
         node, _, journal = where.partition("/")
         url = "%s/v1/journal/%s/%s" % (settings["ship_url"].rstrip("/"), urllib.parse.quote(node, safe=""), journal)
         if block is not None:
-            url += "?offset=%d" % offset
+            url += "?offset=%s" % offset
         headers = {"Authorization": "Bearer " + token, "Content-Type": "application/jsonl"}
         for attempt in range(SHIP_TRIES):
             wait = 0.5 * 2**attempt
@@ -778,6 +790,8 @@ def asker(settings):
                     raise HookError("%s, and asks to come back in %d s" % (reason, wait))
             except (OSError, http.client.HTTPException) as error:
                 reason = "%s cannot be reached: %s" % (base.netloc, getattr(error, "reason", None) or error)
+                if "CERTIFICATE_VERIFY_FAILED" in reason:
+                    raise HookError(reason)
             if attempt + 1 < SHIP_TRIES:
                 time.sleep(wait)
         raise HookError("%s (tried %d times)" % (reason, SHIP_TRIES))
@@ -785,7 +799,7 @@ def asker(settings):
     return ask
 
 
-def main(argv):
+def main(argv: "List[str]") -> None:
     """`hook.py [--config FILE] [prolog | epilog | ship]`; without a verb, SLURM_SCRIPT_CONTEXT says which."""
     arguments, config = list(argv), None
     if "--config" in arguments[:-1]:
