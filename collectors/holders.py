@@ -22,6 +22,8 @@ class HpcJobLabels:
         """Yield one tag for each stretch over which a device carried a job's label."""
         for one in samples:
             for span in one.labels:
+                if span.last_s < start_s or span.first_s > end_s:
+                    continue  # samples from beyond the window bridge a gap; their jobs were not read
                 yield Tag(
                     cluster=one.device.cluster,
                     job_id=span.job_id,

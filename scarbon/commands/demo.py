@@ -1,0 +1,119 @@
+"""`scarbon demo`: a small cluster's month, simulated and accounted; a first look with no service and no root."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from scarbon.errors import UserError
+
+EXAMPLE = """\b
+Examples:
+  scarbon demo
+  scarbon demo --folder /tmp/look --seed 7
+"""
+
+SITE = """\
+# The configuration of the demo. Everything that it names lies beside it.
+site: {name: Demo HPC, timezone: UTC}
+ledger: sqlite:///ledger.db
+clusters:
+  alpha:
+    jobs: {source: file, path: jobs.sacct}
+    gpu:
+      openmetrics: {path: dcgm.om}
+      holders: [journal, hpc_job, whole_node]
+      journal: journal
+    host: {method: model, cpu_w_per_core: 4.0, memory_w_per_gb: 0.3725}
+    embodied: {gpu_kgco2e: {low: 128, best: 273, high: 318}, lifetime_years: 5}
+pue: 1.2
+grid:
+  zone: FRA
+  location: [{source: file, path: intensity.csv}, {source: static}]
+  market: {factor_g_per_kwh: 12, coverage: 0.8, residual_mix_g_per_kwh: 60}
+"""
+
+#: Written into the folder, so that the demo removes only what it made.
+MARK = "this folder was made by scarbon demo and may be removed"
+
+
+@click.command(epilog=EXAMPLE)
+@click.option("--folder", default="scarbon-demo", show_default=True, metavar="DIR", help="Where to put it all.")
+@click.option("--seed", default=1, show_default=True, help="Another month for another number.")
+def demo(folder: str, seed: int) -> None:
+    """Simulate a cluster's month, account it into a SQLite ledger, and show what comes out."""
+    place = Path(folder)
+    _make(place)
+    click.secho(f"1. A cluster of 8 GPUs is simulated for a month, into {place}/", bold=True, err=True)
+    first, following = _simulate(place, seed)
+    (place / "site.yaml").write_text(SITE, encoding="utf-8")
+    click.secho("2. The month is accounted: scarbon collect", bold=True, err=True)
+    config = ["--config", str(place / "site.yaml")]
+    _run([*config, "collect", "-S", first.isoformat(), "-E", following.isoformat()])
+    day = first + timedelta(days=4)
+    steps = (
+        ("Jobs of a day", ["jobs", "-a", "-S", day.isoformat(), "-E", f"{day.isoformat()}T12:00"]),
+        ("The accounts' month", ["report", "--month", f"{first:%Y-%m}", "--by", "account"]),
+        ("Do the books balance?", ["audit"]),
+    )
+    for number, (title, arguments) in enumerate(steps, 3):
+        click.secho(f"\n{number}. {title}: scarbon {' '.join(arguments)}\n", bold=True)
+        _run([*config, *arguments])
+    _check(place)
+    click.secho("\nWhat to try next:", bold=True)
+    click.echo(
+        f"  export SCARBON_CONFIG={place}/site.yaml\n"
+        f"  scarbon jobs -u ada -S {first.isoformat()} -o JobID,State,Elapsed,GpuEnergy,CO2e,Intensity,Coverage\n"
+        f"  scarbon report --month {first:%Y-%m} --by gpu-model\n"
+        "  scarbon init          # a configuration for your own cluster"
+    )
+
+
+def _make(place: Path) -> None:
+    """An empty folder; one that the demo did not make is left as it is."""
+    if place.exists():
+        if not (place / "DEMO").is_file():
+            raise UserError(f"{place} exists and was not made by scarbon demo", "name another with --folder")
+        shutil.rmtree(place)
+    place.mkdir(parents=True)
+    (place / "DEMO").write_text(f"{MARK}\n", encoding="utf-8")
+
+
+def _simulate(place: Path, seed: int) -> tuple[date, date]:
+    """Write the recording of the last whole month; returns its first day and the day after it."""
+    from simulator.recording import write_recording
+    from simulator.scenarios import demo_month
+
+    following = datetime.now(UTC).date().replace(day=1)
+    first = (following - timedelta(days=1)).replace(day=1)
+    write_recording(demo_month(seed=seed, year=first.year, month=first.month), place)
+    return first, following
+
+
+def _check(place: Path) -> None:
+    """Hold the books against what the simulated GPUs really drew, which only a simulation knows."""
+    import json
+
+    from accounting.ledger.reading import Books
+
+    truth = json.loads((place / "truth.json").read_text(encoding="utf-8"))
+    true_j = sum(device["metered_j"] for device in truth["devices"])
+    booked_j = Books(f"sqlite:///{place / 'ledger.db'}").rows("SELECT SUM(metered_j) AS j FROM idle_days")[0]["j"]
+    click.echo(
+        f"The simulated GPUs drew {true_j / 3.6e6:,.3f} kWh; the books have {booked_j / 3.6e6:,.3f} kWh "
+        f"({abs(booked_j / true_j - 1):.4%} apart)."
+    )
+
+
+def _run(arguments: list[str]) -> None:
+    """Run a verb as a person would."""
+    from scarbon.cli import cli
+
+    try:
+        cli.main(arguments, prog_name="scarbon", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        if stop.exit_code:
+            raise

@@ -1,0 +1,179 @@
+"""`scarbon doctor`: what is reachable, what is missing, and what to do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scarbon.errors import FAILED
+from scarbon.site import site
+from site_config.load import find_config
+from site_config.schema import Cluster, SiteConfig
+
+if TYPE_CHECKING:
+    from accounting.model import GpuSamples
+
+EXAMPLE = """\b
+Example:
+  scarbon --config site.yaml doctor
+"""
+
+#: The import packages that this distribution owns; the names are common words.
+PACKAGES = ("accounting", "collectors", "scarbon", "simulator", "site_config", "slurm_plugin")
+
+HOUR_S = 3600.0
+
+Finding = tuple[str, str, str]  # ok | warn | FAIL, what was found, what to do
+
+
+@click.command(epilog=EXAMPLE)
+@click.pass_obj
+def doctor(config_option: str | None, /) -> None:
+    """Check everything that an accounting run needs, a line each. Ends with 1 when something is missing."""
+    failed = False
+    for state, found, advice in _findings(config_option):
+        click.echo(f"{state:<5} {found}" + (f"\n      -> {advice}" if advice else ""))
+        failed |= state == "FAIL"
+    if failed:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _findings(option: str | None) -> Iterator[Finding]:
+    yield from _packages()
+    config = site(option)
+    yield "ok", f"configuration {find_config(option)}: {len(config.clusters)} clusters, {config.site.timezone}", ""
+    yield from _ledger(config)
+    yield from _grid(config)
+    for name, cluster in config.clusters.items():
+        yield from _jobs(config, name)
+        yield from _gpus(config, name, cluster)
+
+
+def _packages() -> Iterator[Finding]:
+    """Whether our own packages are found, and not another distribution's of the same name."""
+    home = Path(__file__).resolve().parents[2]
+    for package in PACKAGES:
+        spec = find_spec(package)
+        place = None if spec is None or spec.origin is None else Path(spec.origin).resolve().parents[1]
+        if place != home:
+            advice = "install scarbon into an environment of its own (pipx, uv tool, or a venv under /opt)"
+            yield "FAIL", f"the package {package} is another one's, in {place}, not ours in {home}", advice
+
+
+def _ledger(config: SiteConfig) -> Iterator[Finding]:
+    from accounting.ledger.errors import LedgerError, ledger_path
+    from accounting.ledger.reading import Books
+
+    try:
+        path = Path(ledger_path(config.ledger.url))
+        if not path.exists():
+            if path.parent.is_dir() and os.access(path.parent, os.W_OK):
+                yield "ok", f"ledger {path}: none yet; the first scarbon collect makes it", ""
+            else:
+                yield "FAIL", f"ledger {path}: its folder cannot be written", f"make it: mkdir -p {path.parent}"
+            return
+        books = Books(config.ledger.url)
+        for name in config.clusters:
+            booked = books.booked(name)
+            end = datetime.fromtimestamp(booked[-1][1], config.site.zone).isoformat(" ", "minutes") if booked else None
+            yield (
+                "ok",
+                f"ledger {path}: {name} is accounted up to {end}" if end else f"ledger {path}: {name} is empty",
+                "",
+            )
+    except LedgerError as error:
+        yield "FAIL", error.what, error.advice
+
+
+def _grid(config: SiteConfig) -> Iterator[Finding]:
+    from accounting.sources import SourceError
+    from collectors.grid.chain import fill
+    from collectors.grid.registry import grid_sources
+
+    now_s = time.time()
+    try:
+        _, report = fill(grid_sources(config.grid), now_s - 25 * HOUR_S, now_s - HOUR_S)
+    except SourceError as error:
+        yield "FAIL", error.what, error.advice
+        return
+    for problem in report.problems:
+        yield "warn", f"grid: {problem}", ""
+    shares = ", ".join(f"{name} {seconds / (24 * HOUR_S):.0%}" for name, seconds in report.seconds_by_source.items())
+    if report.holes:
+        yield (
+            "FAIL",
+            f"grid intensity of the last day: {shares or 'none'}, with holes",
+            "add {source: static} at the end",
+        )
+    else:
+        yield "ok", f"grid intensity of the last day: {shares}", ""
+
+
+def _jobs(config: SiteConfig, name: str) -> Iterator[Finding]:
+    from accounting.model import Reject
+    from accounting.sources import SourceError
+    from scarbon.wiring import job_source
+
+    now_s = time.time()
+    try:
+        source = job_source(config, name)
+        rows = list(source.jobs(now_s - 24 * HOUR_S, now_s))
+    except SourceError as error:
+        yield "FAIL", f"{name}: jobs: {error.what}", error.advice
+        return
+    bad = sum(isinstance(row, Reject) for row in rows)
+    yield "ok", f"{name}: jobs by {source.name}: {len(rows) - bad} in the last day", ""
+    if bad:
+        yield (
+            "warn",
+            f"{name}: {bad} rows of jobs cannot be understood",
+            "see scarbon audit --quarantine after a collect",
+        )
+
+
+def _gpus(config: SiteConfig, name: str, cluster: Cluster) -> Iterator[Finding]:
+    from accounting.model import GpuSamples
+    from accounting.sources import SourceError
+    from scarbon.wiring import gpu_source, holder_sources
+
+    gpu = cluster.gpu
+    if gpu is None:
+        yield "ok", f"{name}: no GPUs are declared", ""
+        return
+    now_s = time.time()
+    # A recording is of the past: it is asked for all that it has.
+    start_s = 0.0 if gpu.openmetrics is not None else now_s - 600
+    try:
+        samples = [one for one in gpu_source(name, gpu).samples(start_s, now_s) if isinstance(one, GpuSamples)]
+    except SourceError as error:
+        yield "FAIL", f"{name}: GPU samples: {error.what}", error.advice
+        samples = []
+    else:
+        yield from _samples(name, samples)
+    for holder in holder_sources(name, gpu):
+        try:
+            tags = len(list(holder.tags(now_s - 24 * HOUR_S, now_s, [], samples)))
+        except SourceError as error:
+            yield "FAIL", f"{name}: holders by {holder.name}: {error.what}", error.advice
+        else:
+            yield "ok", f"{name}: holders by {holder.name}: {tags} holds in the last day", ""
+
+
+def _samples(name: str, gpus: Sequence[GpuSamples]) -> Iterator[Finding]:
+    if not gpus:
+        advice = "is dcgm-exporter scraped, and does gpu.match fit its series?"
+        yield "FAIL", f"{name}: no GPU has a sample of its energy or power", advice
+        return
+    nodes = {one.device.node for one in gpus}
+    counted = sum(one.energy_time_s.size > 1 for one in gpus)
+    yield "ok", f"{name}: {len(gpus)} GPUs on {len(nodes)} nodes, {counted} of them with an energy counter", ""
+    if counted < len(gpus):
+        advice = "add DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION to the exporter's counters file"
+        yield "warn", f"{name}: {len(gpus) - counted} GPUs have no energy counter; their power is integrated", advice
