@@ -78,7 +78,27 @@ class FileSource:
             ) from None
         pieces = chain([first], iter(lambda: dump.read(_PIECE), b""))
         rows = _Rows(self.path, reader)
-        yield from rows.read(cut_records(pieces, end, self._broken_off), since_s, until_s)
+        for number, item in enumerate(reader.stream(cut_records(pieces, end, self._broken_off)), start=2):
+            if isinstance(item, str) or rows.broken:
+                for row in rows.odd(item, number):
+                    if isinstance(row, Reject) or overlaps(row, since_s, until_s):
+                        yield row
+                continue
+            # The usual case, a million times over: a whole row after a whole row.
+            held, rows.held = rows.held, item
+            if held is not None and (
+                (
+                    held.end_s is not None
+                    and held.end_s > since_s
+                    and held.start_s is not None
+                    and held.start_s < until_s
+                )
+                or overlaps(held, since_s, until_s)
+            ):
+                yield held
+        for row in rows.rest():
+            if isinstance(row, Reject) or overlaps(row, since_s, until_s):
+                yield row
 
     def _broken_off(self) -> SourceError:
         return SourceError(
@@ -98,51 +118,40 @@ class _Rows:
         last = reader.columns[-1].casefold()
         self.open_end = {"jobname": "name", "comment": "comment"}.get(last)
 
-    def read(self, batches: Iterator[list[str]], since_s: float, until_s: float) -> Iterator[Job | Reject]:
-        """Each bad row, and each job that was there in [since_s, until_s) once it is sure that its row has ended."""
-        number = 1
-        for number, item in enumerate(self.reader.stream(batches), start=2):
-            if isinstance(item, str):
-                for row in self._odd(item, number):
-                    if isinstance(row, Reject) or overlaps(row, since_s, until_s):
-                        yield row
-                continue
-            if self.broken:
-                yield self._give_up()
-            if (held := self.held) is not None and overlaps(held, since_s, until_s):
-                yield held
-            self.held = item
-        if self.broken:
-            yield self._give_up()
-        if self.held is not None and overlaps(self.held, since_s, until_s):
-            yield self.held
+    def odd(self, item: Job | str, number: int) -> Iterator[Job | Reject]:
+        """A line that is no row of the ordinary kind: met for the first time, or a part of one, or broken.
 
-    def _odd(self, line: str, number: int) -> Iterator[Job | Reject]:
-        """A line that is no row of the ordinary kind: met for the first time, or a part of one, or broken."""
-        whole = self._row(line, number)
+        Yields what is certain by now.
+        """
+        whole = self._row(item, number) if isinstance(item, str) else item
         if not isinstance(whole, Reject):
-            if self.broken:
-                yield self._give_up()
-            if self.held is not None:
-                yield self.held
+            yield from self.rest()
             self.held = whole
         elif self.broken:
-            self.broken += "\n" + line
+            self.broken += f"\n{item}"
             joined = self._row(self.broken, self.begun)
-            if joined is None or isinstance(joined, Job):
+            if not isinstance(joined, Reject):
                 self.held, self.broken = joined, ""
             elif len(self.broken) > _LONGEST_ROW:
-                yield self._give_up()
-        elif self.held is not None and self.open_end is not None and not line[:1].isdecimal():
-            more: dict[str, Any] = {self.open_end: f"{getattr(self.held, self.open_end) or ''}\n{line}"}
+                yield from self.rest()
+        elif self.held is not None and self.open_end is not None and not whole.raw[:1].isdecimal():
+            more: dict[str, Any] = {self.open_end: f"{getattr(self.held, self.open_end) or ''}\n{item}"}
             self.held = dataclasses.replace(self.held, **more)
-        elif line.count(self.reader.separator) + 1 < len(self.reader.columns):
-            if self.held is not None:
-                yield self.held
-                self.held = None
-            self.broken, self.begun = line, number
+        elif whole.raw.count(self.reader.separator) + 1 < len(self.reader.columns):
+            yield from self.rest()
+            self.broken, self.begun = whole.raw, number
         else:
             yield whole
+
+    def rest(self) -> Iterator[Job | Reject]:
+        """What is held back: no line belongs to it any more."""
+        if self.held is not None:
+            yield self.held
+            self.held = None
+        if self.broken:
+            reason = f"the row has fewer than the {len(self.reader.columns)} fields of the header"
+            yield Reject(self.reader.source, f"{self.path}:{self.begun}", self.broken, reason)
+            self.broken = ""
 
     def _row(self, text: str, number: int) -> Job | Reject | None:
         """A row, put together again where its name holds the separator."""
@@ -153,9 +162,3 @@ class _Rows:
             at = free[0]
             values[at : at + extra + 1] = [self.reader.separator.join(values[at : at + extra + 1])]
         return self.reader.read(values, f"{self.path}:{number}")
-
-    def _give_up(self) -> Reject:
-        """The broken row, as one that cannot be understood."""
-        raw, self.broken = self.broken, ""
-        reason = f"the row has fewer than the {len(self.reader.columns)} fields of the header"
-        return Reject(self.reader.source, f"{self.path}:{self.begun}", raw, reason)
