@@ -1,0 +1,41 @@
+# The project's commands. `make demo` and `make test` are all that a newcomer needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(VENV)/installed
+	@$(BIN)/scarbon demo
+
+# Debian packages for the tests on real services are installed where this is root and apt is there.
+test: $(VENV)/installed
+	@tests/install-debian.sh
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	for benchmark in benchmarks/[a-z]*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark --quick || exit 1; done
+
+# Anew after a change of the dependencies in pyproject.toml.
+lock: $(VENV)/installed
+	$(BIN)/python -m uv pip compile pyproject.toml --extra all --group dev --universal --generate-hashes \
+		--no-emit-index-url --no-header --upgrade -q -o requirements.lock
+
+# The environment holds exactly what the lock names; the project itself is installed in place.
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "scarbon needs Python 3.11 or later; set PYTHON=… to one" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
