@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from accounting.model import Job, Reject
 from accounting.sources import SourceError
-from collectors.slurm.fields import local_clock, overlaps
+from collectors.slurm.fields import local_clock
 from collectors.slurm.rows import FREE_TEXT, RowReader, cut_records
 
 #: Bytes read at a time: small enough for a processor's cache.
@@ -70,35 +70,15 @@ class FileSource:
         first = dump.read(_PIECE)
         epoch = re.search(rb"\d{4}-\d\d-\d\dT", first) is None
         try:
-            reader = RowReader(self.name, self.cluster, columns, separator, None if epoch else local_clock(self.zone))
+            clock = None if epoch else local_clock(self.zone)
+            reader = _DumpReader(self.name, str(self.path), self.cluster, columns, separator, clock)
         except KeyError as missing:
             raise SourceError(
                 f"the sacct dump {self.path} has no column {missing.args[0]}",
                 f"write it again with {missing.args[0]} among the fields of `sacct -o`",
             ) from None
         pieces = chain([first], iter(lambda: dump.read(_PIECE), b""))
-        rows = _Rows(self.path, reader)
-        for number, item in enumerate(reader.stream(cut_records(pieces, end, self._broken_off)), start=2):
-            if isinstance(item, str) or rows.broken:
-                for row in rows.odd(item, number):
-                    if isinstance(row, Reject) or overlaps(row, since_s, until_s):
-                        yield row
-                continue
-            # The usual case, a million times over: a whole row after a whole row.
-            held, rows.held = rows.held, item
-            if held is not None and (
-                (
-                    held.end_s is not None
-                    and held.end_s > since_s
-                    and held.start_s is not None
-                    and held.start_s < until_s
-                )
-                or overlaps(held, since_s, until_s)
-            ):
-                yield held
-        for row in rows.rest():
-            if isinstance(row, Reject) or overlaps(row, since_s, until_s):
-                yield row
+        yield from reader.jobs(cut_records(pieces, end, self._broken_off), since_s, until_s)
 
     def _broken_off(self) -> SourceError:
         return SourceError(
@@ -106,59 +86,54 @@ class FileSource:
         )
 
 
-class _Rows:
+class _DumpReader(RowReader):
     """Lines to rows: mostly the same, but for names with newlines and separators in them."""
 
-    def __init__(self, path: Path, reader: RowReader) -> None:
-        self.path = path
-        self.reader = reader
-        self.held: Job | None = None  # the last job: the next line may be the rest of its name
-        self.broken = ""  # a row that has too few fields so far
-        self.begun = 0  # the line where it begins
-        last = reader.columns[-1].casefold()
-        self.open_end = {"jobname": "name", "comment": "comment"}.get(last)
+    _broken = ""  # a row that has too few fields so far
+    _begun = 0  # the line where it begins
+    _before: Job | None = None  # the job before it
 
-    def odd(self, item: Job | str, number: int) -> Iterator[Job | Reject]:
-        """A line that is no row of the ordinary kind: met for the first time, or a part of one, or broken.
-
-        Yields what is certain by now.
-        """
-        whole = self._row(item, number) if isinstance(item, str) else item
+    def odd(self, record: str, number: int, held: Job | None) -> tuple[list[Job | Reject], Job | None]:
+        """A line that is no row of the ordinary kind: met for the first time, or a part of one, or broken."""
+        if self._broken and held is not self._before:  # whole rows came in between
+            broken = self.rest(None)
+            ready, held = self.odd(record, number, held)
+            return [*broken, *ready], held
+        whole = self._row(record, number)
         if not isinstance(whole, Reject):
-            yield from self.rest()
-            self.held = whole
-        elif self.broken:
-            self.broken += f"\n{item}"
-            joined = self._row(self.broken, self.begun)
+            return self.rest(held), whole
+        if self._broken:
+            self._broken += f"\n{record}"
+            joined = self._row(self._broken, self._begun)
             if not isinstance(joined, Reject):
-                self.held, self.broken = joined, ""
-            elif len(self.broken) > _LONGEST_ROW:
-                yield from self.rest()
-        elif self.held is not None and self.open_end is not None and not whole.raw[:1].isdecimal():
-            more: dict[str, Any] = {self.open_end: f"{getattr(self.held, self.open_end) or ''}\n{item}"}
-            self.held = dataclasses.replace(self.held, **more)
-        elif whole.raw.count(self.reader.separator) + 1 < len(self.reader.columns):
-            yield from self.rest()
-            self.broken, self.begun = whole.raw, number
-        else:
-            yield whole
+                self._broken = ""
+                return self.rest(held), joined
+            return (self.rest(held), None) if len(self._broken) > _LONGEST_ROW else ([], held)
+        last = self.columns[-1].casefold()
+        if held is not None and last in FREE_TEXT and not record[:1].isdecimal():
+            field = FREE_TEXT[last]
+            more: dict[str, Any] = {field: f"{getattr(held, field) or ''}\n{record}"}
+            return [], dataclasses.replace(held, **more)
+        if record.count(self.separator) + 1 < len(self.columns):
+            self._broken, self._begun, self._before = record, number, held
+            return [], held
+        return [*self.rest(held), whole], None
 
-    def rest(self) -> Iterator[Job | Reject]:
-        """What is held back: no line belongs to it any more."""
-        if self.held is not None:
-            yield self.held
-            self.held = None
-        if self.broken:
-            reason = f"the row has fewer than the {len(self.reader.columns)} fields of the header"
-            yield Reject(self.reader.source, f"{self.path}:{self.begun}", self.broken, reason)
-            self.broken = ""
+    def rest(self, held: Job | None) -> list[Job | Reject]:
+        """The job before, and what there is of a row that does not end."""
+        ready = super().rest(held)
+        if self._broken:
+            reason = f"the row has fewer than the {len(self.columns)} fields of the header"
+            ready.append(Reject(self.source, f"{self.where}:{self._begun}", self._broken, reason))
+            self._broken = ""
+        return ready
 
     def _row(self, text: str, number: int) -> Job | Reject | None:
         """A row, put together again where its name holds the separator."""
-        values = text.split(self.reader.separator)
-        extra = len(values) - len(self.reader.columns)
-        free = [i for i, name in enumerate(self.reader.columns) if name.casefold() in FREE_TEXT]
+        values = text.split(self.separator)
+        extra = len(values) - len(self.columns)
+        free = [i for i, name in enumerate(self.columns) if name.casefold() in FREE_TEXT]
         if extra > 0 and len(free) == 1:
             at = free[0]
-            values[at : at + extra + 1] = [self.reader.separator.join(values[at : at + extra + 1])]
-        return self.reader.read(values, f"{self.path}:{number}")
+            values[at : at + extra + 1] = [self.separator.join(values[at : at + extra + 1])]
+        return self.read(values, f"{self.where}:{number}")

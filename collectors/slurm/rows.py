@@ -2,7 +2,7 @@
 
 A row that is an attempt becomes a `Job`, one that cannot be understood a `Reject` with its reason, and one that is
 not an attempt of this cluster (a step, another cluster's job) None. There are two ways through: `read` takes one row
-with care, whatever it holds; `stream` takes rows at speed, as long as what they hold has been met before.
+with care, whatever it holds; `jobs` takes rows at speed, as long as what they hold has been met before.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from accounting.model import Job, Reject
 from collectors.slurm import fields
+from collectors.slurm.fields import overlaps
 from collectors.slurm.tres import Allocation, parse_tres
 
 #: The order in which rows are read fastest: what is each row's own, then what many rows share, then each row's own.
@@ -27,8 +28,8 @@ TAIL = ("SLUID", "ConsumedEnergyRaw", "JobName", "Comment")
 #: Without these columns a row cannot be booked: which attempt it is, when, whose, where and with what.
 NEEDED = (*HEAD, "State", "User", "Account", "Partition")
 
-#: The columns that may hold any text at all.
-FREE_TEXT = frozenset({"jobname", "comment"})
+#: The columns that may hold any text at all, and the fields of a Job that they fill.
+FREE_TEXT = {"jobname": "name", "comment": "comment"}
 
 #: A uid that stands for "no such user": -1, and Slurm's NO_VAL.
 _NO_UID = frozenset({"", "4294967295", "4294967294"})
@@ -67,13 +68,22 @@ class RowReader:
     """Reads the rows under one header; what it has understood it remembers, text by text."""
 
     def __init__(
-        self, source: str, cluster: str, columns: Sequence[str], separator: str, clock: fields.Clock | None = None
+        self,
+        source: str,
+        where: str,
+        cluster: str,
+        columns: Sequence[str],
+        separator: str,
+        clock: fields.Clock | None = None,
     ) -> None:
         """Read rows of `columns` as attempts of `cluster`; `clock` (None: epoch seconds) reads their times.
+
+        `source` and `where` say where the rows come from, for a Reject.
 
         KeyError names the first needed column that is missing.
         """
         self.source = source
+        self.where = where
         self.cluster = cluster
         self.columns = tuple(columns)
         self.separator = separator
@@ -87,7 +97,7 @@ class RowReader:
         self._pick_head, self._pick_shared, self._pick_tail = (
             itemgetter(*(self._place.get(name.casefold(), absent) for name in names)) for names in (HEAD, SHARED, TAIL)
         )
-        # What `stream` has met: the values of the shared columns, of TRES texts and of node lists.
+        # What `jobs` has met: the values of the shared columns, of TRES texts and of node lists.
         self._shared: dict[Any, tuple[Any, ...]] = {}
         self._tres: dict[str, tuple[Any, ...]] = {}
         self._nodes: dict[str, tuple[str, ...]] = {}
@@ -173,10 +183,11 @@ class RowReader:
 
     # --- at speed
 
-    def stream(self, batches: Iterable[Iterable[str]]) -> Iterator[Job | str]:
-        """Rows to jobs in their order; a row that needs care comes back as it is, to be given to `read`.
+    def jobs(self, batches: Iterable[Iterable[str]], since_s: float, until_s: float) -> Iterator[Job | Reject]:
+        """Each attempt among the records that was there at some time in [since_s, until_s), and each bad row.
 
-        That is one with anything not met before (`read` takes note of it), and any that is odd.
+        Ordinary rows are done here. A row with anything not met before, and any odd one, goes through `odd`, which
+        takes note of what it meets. A job is handed on only when the next row is known to be one, too.
         """
         separator, cluster = self.separator, self.cluster
         shared, tres, nodes = self._shared, self._tres, self._nodes
@@ -186,8 +197,11 @@ class RowReader:
         clock: Any = self._clock or int
         key: Any
         sluid: str | None
+        held: Job | None = None  # the last job
+        wanted = False  # whether it was there in the window
+        number = 1
         for records in batches:
-            for record in records:
+            for number, record in enumerate(records, start=number + 1):  # noqa: B020
                 try:
                     if tail_width:
                         raw_id, label, submit, start, end, node_list, tres_text, rest = record.split(
@@ -201,16 +215,14 @@ class RowReader:
                     else:
                         values = record.split(separator)
                         if len(values) != width:
-                            yield record
-                            continue
+                            raise ValueError
                         values.append("")  # what the pickers find for a column that is not there
                         raw_id, label, submit, start, end, node_list, tres_text = pick_head(values)
                         key = pick_shared(values)
                         sluid, energy, name, comment = pick_tail(values)
                     start_s, end_s = clock(start), clock(end)
                     if not 0 < start_s <= end_s:
-                        yield record
-                        continue
+                        raise ValueError
                     job: Any = _Draft()
                     (
                         job.state, job.exit_code, job.suspended_s, job.restarts, job.user, job.uid, job.account,
@@ -224,7 +236,11 @@ class RowReader:
                     job.job_id = int(raw_id)
                     job.consumed_energy_j = (float(energy) or None) if energy else energy_j
                 except (KeyError, ValueError, TypeError):
-                    yield record
+                    ready, held = self.odd(record, number, held)
+                    for row in ready:
+                        if isinstance(row, Reject) or overlaps(row, since_s, until_s):
+                            yield row
+                    wanted = held is not None and overlaps(held, since_s, until_s)
                     continue
                 job.cluster = cluster
                 job.label = label
@@ -234,10 +250,31 @@ class RowReader:
                 job.name = name or None
                 job.comment = comment or None
                 job.__class__ = Job
-                yield job
+                if wanted:
+                    yield held  # type: ignore[misc]
+                held = job
+                wanted = start_s < until_s and (end_s > since_s or start_s >= since_s)
+        for row in self.rest(held):
+            if isinstance(row, Reject) or overlaps(row, since_s, until_s):
+                yield row
+
+    def odd(self, record: str, number: int, held: Job | None) -> tuple[list[Job | Reject], Job | None]:
+        """A record that `jobs` does not do by itself; `held` is the job before it.
+
+        Returns what can be handed on, and the job to hold from here.
+        """
+        row = self.read(record.split(self.separator), self.where)
+        ready = self.rest(held)
+        if isinstance(row, Reject):
+            return [*ready, row], None
+        return ready, row
+
+    def rest(self, held: Job | None) -> list[Job | Reject]:
+        """What was held back, once nothing more can belong to it."""
+        return [held] if held is not None else []
 
     def _remember(self, job: Job, values: Sequence[str], node_list: str, tres: str, allocated: Allocation) -> None:
-        """Keep what `stream` needs to do such a row by itself the next time."""
+        """Keep what `jobs` needs to do such a row by itself the next time."""
         for memory in (self._shared, self._tres, self._nodes):
             if len(memory) >= _REMEMBERED:
                 memory.clear()

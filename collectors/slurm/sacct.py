@@ -13,7 +13,6 @@ from itertools import chain
 
 from accounting.model import AttemptKey, Job, Reject
 from accounting.sources import SourceError
-from collectors.slurm.fields import overlaps
 from collectors.slurm.programs import ADVICE, Program, utc
 from collectors.slurm.rows import HEAD, SHARED, TAIL, RowReader, cut_records
 
@@ -55,8 +54,6 @@ class SacctSource:
                 rows += 1
                 if isinstance(job, Reject):
                     yield job
-                    continue
-                if not overlaps(job, call_start_s, call_end_s):
                     continue
                 if job.end_s is None or job.end_s >= call_end_s:
                     alive.add(job.key)
@@ -106,14 +103,12 @@ class SacctSource:
                 f"{self.sacct} answered without its header line{program.said}",
                 f"try it by hand: {self.sacct} -a -D -X -P -S {first} -E {last}",
             )
-        reader = RowReader(self.name, self.cluster, fields, separator)
-        where = f"sacct {first} to {last} UTC"
-        rows = 0
-        for record in reader.stream(chain([begun], batches)):
-            rows += 1
-            job = reader.read(record.split(separator), where) if isinstance(record, str) else record
-            if job is not None:
-                yield job
-        if rows == 0 and "error:" in program.said:
+        reader = RowReader(self.name, f"sacct {first} to {last} UTC", self.cluster, fields, separator)
+        jobs = reader.jobs(chain([begun], batches), start_s, end_s)
+        one = next(jobs, None)
+        if one is None and "error:" in program.said:
             # Some versions of sacct end well when slurmdbd does not answer.
             raise SourceError(f"{self.sacct} failed{program.said}", ADVICE)
+        if one is not None:
+            yield one
+            yield from jobs
