@@ -15,13 +15,14 @@ CONFIG = hook.CONFIG_PATH
 PROLOG = "/etc/slurm/prolog.d/50-scarbon"
 EPILOG = "/etc/slurm/epilog.d/50-scarbon"
 EXPORTER_UNIT = "nvidia-dcgm-exporter.service"
+PYTHON = "/usr/bin/python3"
 #: On a file system that a reboot empties; dcgm-exporter must be able to read it.
 MAPPING_DIR = "/run/scarbon/gpu-jobs"
 #: Journals that were put aside go after this many days.
 KEEP_DAYS = 400
 
 WRAPPER = '''\
-#!/usr/bin/python3 -IS
+#!{python} -IS
 # {marker} written by `scarbon hooks install`, which replaces it
 """Slurm's {name}: hands over to Scarbon's hook. Whatever is wrong with that, the job goes on."""
 
@@ -82,7 +83,7 @@ After=network-online.target
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/python3 -I -S {library}/scarbon_hook.py --config {config} ship
+ExecStart={python} -I -S {library}/scarbon_hook.py --config {config} ship
 Nice=19
 ProtectSystem=strict
 ProtectHome=yes
@@ -142,10 +143,10 @@ def hook_conf(settings: Dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(settings: Dict[str, str], exporter_unit: str = EXPORTER_UNIT) -> List[RenderedFile]:
+def render(settings: Dict[str, str], exporter_unit: str = EXPORTER_UNIT, python: str = PYTHON) -> List[RenderedFile]:
     """Every file for a node with these settings (`hook.conf`'s keys; what is left out has its default)."""
     every = dict(hook.DEFAULTS, **settings)
-    words = dict(every, marker=MARKER, library=LIBRARY, config=CONFIG, days=KEEP_DAYS)
+    words = dict(every, marker=MARKER, library=LIBRARY, config=CONFIG, days=KEEP_DAYS, python=python)
     words["group"] = every["journal_gid"] or "root"
     files = [
         RenderedFile(LIBRARY + "/scarbon_hook.py", 0o755, Path(hook.__file__).read_text(encoding="utf-8")),

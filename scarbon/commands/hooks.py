@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from slurm_plugin import files, hook, render, slurm_conf
 
-PYTHON = "/usr/bin/python3"  # the one that runs the hooks
 SLURM_CONF = "/etc/slurm/slurm.conf"
 
 root_option = click.option(
@@ -48,7 +49,8 @@ def hooks() -> None:
 @slurm_conf_option
 @click.option("--group", help="The accounting user's group, which may read the journal: a name or a number.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting of hook.conf; repeatable.")
-@click.option("--exporter-unit", default=render.EXPORTER_UNIT, show_default=True, help="dcgm-exporter's systemd unit.")
+@click.option("--exporter-unit", help=f"dcgm-exporter's systemd unit. [default: {render.EXPORTER_UNIT}]")
+@click.option("--python", help=f"The node's Python, 3.6 or later, that runs the hooks. [default: {render.PYTHON}]")
 @dry_run_option
 @yes_option
 def install(
@@ -56,7 +58,8 @@ def install(
     slurm_conf: Path | None,
     group: str | None,
     assignments: tuple[str, ...],
-    exporter_unit: str,
+    exporter_unit: str | None,
+    python: str | None,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -69,7 +72,8 @@ def install(
     """
     conf = load_slurm_conf(root, slurm_conf)
     settings = node_settings(root, conf, group, assignments)
-    changes = compare(root, render.render(settings, exporter_unit))
+    choices = Choices.of(root, exporter_unit, python)
+    changes = compare(root, render.render(settings, *choices))
     wanted = [change for change in changes if change.state != "same"]
     for change in wanted:
         click.echo(files.diff(change))
@@ -80,8 +84,8 @@ def install(
     else:
         if not yes:
             click.confirm(f"Write these {len(wanted)} files?", abort=True, err=True)
-        write(root, wanted)
-        next_steps(root, settings, exporter_unit)
+        write(root, wanted, choices.python)
+        next_steps(root, settings, choices)
     show_findings(conf, settings)
 
 
@@ -98,7 +102,7 @@ def status(root: Path, slurm_conf: Path | None) -> None:
     for problem in problems:
         click.echo(f"problem  {problem}")
     bad = bool(problems)
-    for change in compare(root, render.render(settings), refuse=False):
+    for change in compare(root, render.render(settings, *Choices.of(root)), refuse=False):
         words = {"same": "ok", "new": "missing", "changed": "differs", "foreign": "not ours"}
         click.echo(f"{words[change.state]:8} {change.file.path}")
         bad = bad or change.state != "same"
@@ -142,6 +146,30 @@ def uninstall(root: Path, slurm_conf: Path | None, dry_run: bool, yes: bool) -> 
     if mapping:
         empty_mapping(root / mapping.lstrip("/"))
     click.echo("To do: systemctl daemon-reload, and restart dcgm-exporter.", err=True)
+
+
+class Choices(NamedTuple):
+    """What an installation chose beside hook.conf; a later one finds it in the files."""
+
+    exporter_unit: str
+    python: str
+
+    @classmethod
+    def of(cls, root: Path, exporter_unit: str | None = None, python: str | None = None) -> Choices:
+        """What is asked for, else what is installed, else the defaults."""
+        drop_ins = [path for path in (root / "etc/systemd/system").glob("*.d/scarbon.conf") if files.is_ours(path)]
+        prolog = files.target_of(root, render.PROLOG)
+        installed_unit = drop_ins[0].parent.name[: -len(".d")] if drop_ins else render.EXPORTER_UNIT
+        installed_python = render.PYTHON
+        if files.is_ours(prolog):
+            installed_python = prolog.read_text(encoding="utf-8").partition(" ")[0].lstrip("#!")
+        made = cls(exporter_unit or installed_unit, python or installed_python)
+        if not os.path.lexists(root / made.python.lstrip("/")):
+            raise click.ClickException(
+                f"the node has no {made.python}, and Slurm drains a node whose Prolog cannot be run; "
+                f"--python names another (RHEL 8 has /usr/libexec/platform-python)"
+            )
+        return made
 
 
 def load_slurm_conf(root: Path, path: Path | None) -> slurm_conf.SlurmConf | None:
@@ -242,7 +270,7 @@ def run_stamp() -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
-def write(root: Path, changes: list[files.Change]) -> None:
+def write(root: Path, changes: list[files.Change], python: str) -> None:
     """Write the files, and compile the hook where it is this host's."""
     stamp = run_stamp()
     try:
@@ -253,20 +281,20 @@ def write(root: Path, changes: list[files.Change]) -> None:
         raise click.ClickException(f"{error.filename or error}: {error.strerror}; are you root?") from None
     library = f"{render.LIBRARY}/scarbon_hook.py"
     if root.resolve() == Path("/"):
-        done = subprocess.run([PYTHON, "-I", "-S", "-m", "py_compile", library], capture_output=True, text=True)
+        done = subprocess.run([python, "-I", "-S", "-m", "py_compile", library], capture_output=True, text=True)
         if done.returncode:
-            click.echo(f"{PYTHON} could not compile {library}: {done.stderr.strip()}", err=True)
+            click.echo(f"{python} could not compile {library}: {done.stderr.strip()}", err=True)
 
 
-def next_steps(root: Path, settings: dict[str, str], exporter_unit: str) -> None:
+def next_steps(root: Path, settings: dict[str, str], choices: Choices) -> None:
     """What is left to do on the node."""
     steps = ["systemd-tmpfiles --create scarbon.conf"]
     if root.resolve() != Path("/"):
-        steps.insert(0, f"{PYTHON} -m py_compile {render.LIBRARY}/scarbon_hook.py")
+        steps.insert(0, f"{choices.python} -m py_compile {render.LIBRARY}/scarbon_hook.py")
     if settings.get("mapping_dir") or settings.get("ship_url"):
         steps.append("systemctl daemon-reload")
     if settings.get("mapping_dir"):
-        steps.append(f"systemctl restart {exporter_unit}")
+        steps.append(f"systemctl restart {choices.exporter_unit}")
     if settings.get("ship_url"):
         steps.append("systemctl enable --now scarbon-ship.timer")
     click.echo("To do on the node, as root:", err=True)

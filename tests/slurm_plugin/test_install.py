@@ -28,7 +28,7 @@ EVERY_FILE = {
     "etc/logrotate.d/scarbon",
     "usr/local/lib/scarbon/scarbon_hook.py",
 }
-GIVEN = {"etc/slurm/slurm.conf", "etc/group"}
+GIVEN = {"etc/slurm/slurm.conf", "etc/group", "usr/bin/python3"}
 
 
 @pytest.fixture
@@ -37,6 +37,8 @@ def root(tmp_path):
     (path / "etc/slurm").mkdir(parents=True)
     (path / "etc/slurm/slurm.conf").write_text(SLURM_CONF)
     (path / "etc/group").write_text("root:x:0:\nscarbon:x:977:ada\n")
+    (path / "usr/bin").mkdir(parents=True)
+    (path / "usr/bin/python3").write_text("")
     return path
 
 
@@ -198,13 +200,31 @@ def test_shipping_brings_its_timer(run, root):
     assert "systemctl enable --now scarbon-ship.timer" in result.stderr
 
 
+def test_a_node_without_that_python_would_be_drained_so_it_is_refused(run, root):
+    (root / "usr/bin/python3").unlink()
+    assert "the node has no /usr/bin/python3" in run("install", "--yes", exit_code=1).stderr
+    assert tree(root) == set()
+
+
+def test_another_python_and_another_exporter_are_remembered(run, root):
+    (root / "usr/libexec").mkdir()
+    (root / "usr/libexec/platform-python").write_text("")
+    run("install", "--yes", "--python", "/usr/libexec/platform-python", "--exporter-unit", "dcgm.service")
+    prolog = (root / "etc/slurm/prolog.d/50-scarbon").read_text()
+    assert prolog.startswith("#!/usr/libexec/platform-python -IS\n")
+    drop_in = (root / "etc/systemd/system/dcgm.service.d/scarbon.conf").read_text()
+    assert "Environment=DCGM_HPC_JOB_MAPPING_DIR=/run/scarbon/gpu-jobs\n" in drop_in
+    assert "as it should be" in run("install", "--yes").stderr
+    run("status")
+
+
 # --- status
 
 
 def test_status_of_a_node_that_is_well(run, root):
     run("install", "--yes")
     result = run("status")
-    assert result.stdout.count("ok       /") == len(EVERY_FILE)
+    assert {line.split()[1].lstrip("/") for line in result.stdout.splitlines() if "ok       /" in line} == EVERY_FILE
 
 
 def test_status_says_what_is_missing(run, root):
