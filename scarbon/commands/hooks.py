@@ -40,7 +40,7 @@ def hooks() -> None:
     """Record which job holds which GPU, with a Prolog and an Epilog of Slurm's.
 
     \b
-    Try it out:  scarbon hooks install --root /tmp/node --dry-run
+    Try it out:  scarbon hooks install --root "$(mktemp -d)" --dry-run
     """
 
 
@@ -164,7 +164,7 @@ class Choices(NamedTuple):
         if files.is_ours(prolog):
             installed_python = prolog.read_text(encoding="utf-8").partition(" ")[0].lstrip("#!")
         made = cls(exporter_unit or installed_unit, python or installed_python)
-        if not os.path.lexists(root / made.python.lstrip("/")):
+        if (root / "usr/bin").is_dir() and not os.path.lexists(root / made.python.lstrip("/")):
             raise click.ClickException(
                 f"the node has no {made.python}, and Slurm drains a node whose Prolog cannot be run; "
                 f"--python names another (RHEL 8 has /usr/libexec/platform-python)"

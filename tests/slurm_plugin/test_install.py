@@ -1,5 +1,6 @@
 """`scarbon hooks` on a node's image: what it writes, what it refuses, and that what it writes runs."""
 
+import json
 import os
 import stat
 import subprocess
@@ -386,3 +387,36 @@ def test_the_files_for_plain_copies_are_what_install_writes():
         assert stat.S_IMODE(path.stat().st_mode) & 0o111 == file.mode & 0o111
     expected = {file.path.lstrip("/") for file in rendered if not file.path.endswith("scarbon_hook.py")}
     assert {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()} == expected
+
+
+# --- what the page says
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text()
+
+
+def test_the_first_command_of_the_page_works_anywhere(tmp_path):
+    command = next(line for line in PAGE.splitlines() if line.startswith("scarbon hooks install")).partition("#")[0]
+    arguments = command.replace('"$(mktemp -d)"', str(tmp_path)).split()[2:]
+    result = CliRunner().invoke(hooks, arguments)
+    assert result.exit_code == 0, result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_has_every_setting():
+    table = PAGE.partition("## Settings")[2].partition("\n## ")[0]
+    for key in hook.DEFAULTS:
+        assert f"`{key}`" in table, key
+    assert set(render.ABOUT) == set(hook.DEFAULTS)
+
+
+def test_the_pages_journal_line_has_the_hooks_keys(node):
+    node.prolog()
+    shown = json.loads(next(line for line in PAGE.splitlines() if line.startswith('{"v":1')))
+    assert list(shown) == list(node.journal()[0])
+    assert list(shown["gpus"][0]) == list(node.journal()[0]["gpus"][0])
+
+
+def test_the_page_has_every_file_that_install_writes():
+    for file in render.render({"mapping_dir": "/m", "ship_url": "https://books.example.org"}):
+        assert file.path.replace("scarbon-ship.timer", "scarbon-ship.service") in PAGE
