@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ class Prometheus:
 
     def configure(self, targets: Mapping[str, int]) -> None:
         """Scrape the exporter of each node at its port, every second."""
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         static = [{"targets": [f"127.0.0.1:{port}"], "labels": {"node": node}} for node, port in targets.items()]
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
@@ -70,6 +72,19 @@ class Prometheus:
         assert self.service is not None
         self.processes.kill(self.service)
 
+    @contextmanager
+    def not_scraping(self) -> Iterator[None]:
+        """For a while, no samples are added to those that there are."""
+        config = self.folder / "prometheus.yml"
+        before = config.read_text()
+        self.configure({})
+        self._reload(lambda: not self._targets(), "Prometheus has stopped scraping")
+        try:
+            yield
+        finally:
+            config.write_text(before)
+            self._reload(self._scrapes, "Prometheus scrapes again")
+
     def query(self, expression: str, at_s: float) -> list[dict[str, Any]]:
         """The result of an instant query."""
         words = urllib.parse.urlencode({"query": expression, "time": f"{at_s:.3f}"})
@@ -85,10 +100,19 @@ class Prometheus:
             for row in self.query(f"{selector}[{length_ms}ms]", end_s)
         ]
 
+    def _reload(self, done: Callable[[], bool], what: str) -> None:
+        assert self.service is not None
+        self.service.process.send_signal(signal.SIGHUP)
+        self.processes.wait_until(done, what)
+
     def _scrapes(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/targets", timeout=10) as answer:
-                targets = json.load(answer)["data"]["activeTargets"]
+            targets = self._targets()
         except (urllib.error.URLError, ConnectionError):
             return False
         return bool(targets) and all(target["health"] == "up" for target in targets)
+
+    def _targets(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.url}/api/v1/targets", timeout=10) as answer:
+            targets: list[dict[str, Any]] = json.load(answer)["data"]["activeTargets"]
+            return targets

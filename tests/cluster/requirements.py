@@ -16,6 +16,7 @@ PROGRAMS = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
     "sbatch": "slurm-client",
+    "slurmrestd": "slurmrestd",
     "prometheus": "prometheus",
     "setpriv": "util-linux",
     "useradd": "passwd",

@@ -25,8 +25,8 @@ class Workload:
 def run_workload(cluster: Cluster) -> Workload:
     """Submit the jobs, disturb the two that are to be disturbed, and wait for the last one."""
     slurm, submit, load = cluster.slurm, cluster.submit, cluster.load
-    time.sleep(2)  # a few samples of idle GPUs
-    start_s = math.floor(time.time())
+    time.sleep(5)  # a few samples of idle GPUs
+    start_s = math.floor(time.time()) - 2
     ids = {
         "requeued": submit("eve", load(26, 310), "--gpus=1", "--requeue"),
         "cancelled": submit("bob", load(600, 280), "--gpus=1"),
@@ -64,5 +64,5 @@ def run_workload(cluster: Cluster) -> Workload:
 
     cluster.processes.wait_until(ended, "the jobs have ended", timeout_s=240, every_s=0.5)
     slurm.wait_for_books()
-    time.sleep(3)  # a few samples of idle GPUs
-    return Workload(start_s, math.ceil(time.time()), ids, seen, slurm.node_states())
+    time.sleep(5)  # a few samples of idle GPUs, and the truth is written every second
+    return Workload(start_s, math.floor(time.time()) - 2, ids, seen, slurm.node_states())
