@@ -49,6 +49,8 @@ def collect(
     end_s = None if endtime is None else parse_time(endtime, zone, now_s)
     if end_s is not None and end_s > now_s:
         raise WrongUseError("the end of the window lies in the future", "leave -E out to account up to now")
+    if start_s is not None and start_s >= (now_s if end_s is None else end_s):
+        raise WrongUseError("the window ends before it begins", "check -S and -E")
     code = 0
     problems: list[UserError] = []
     for name in names:
@@ -56,7 +58,7 @@ def collect(
             if _collect(config, name, start_s, end_s, now_s, quiet):
                 code = QUARANTINED
         except UserError as error:
-            if len(names) == 1:
+            if len(names) == 1 or isinstance(error, InterruptedRunError):
                 raise
             problems.append(error)  # one cluster's failure does not cost the others their window
     if problems:
@@ -95,13 +97,17 @@ def _collect(
         raise UserError(f"{name}: {error.what}{done.kept()}", error.advice) from error
     except KeyboardInterrupt:
         kept = done.kept() or "; the books are as they were"
-        raise UserError(f"{name}: interrupted{kept}", "run it again to go on") from None
+        raise InterruptedRunError(f"{name}: interrupted{kept}", "run it again to go on") from None
     if not quiet:
         span = f"{_shown(config, start_s)} to {_shown(config, end_s)}"
         click.echo(f"{name}: accounted {span}: {done.posted} postings, {done.superseded} superseded", err=True)
         if done.quarantined:
             click.echo(f"{name}: {done.quarantined} rows in quarantine; see scarbon audit --quarantine", err=True)
     return done.quarantined > 0
+
+
+class InterruptedRunError(UserError):
+    """Ctrl-C: the clusters that are left are not begun."""
 
 
 class _Done:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from scarbon.errors import UserError
+from scarbon.errors import UserError, WrongUseError
 
 EXAMPLE = """\b
 Examples:
@@ -42,13 +42,15 @@ MARK = "this folder was made by scarbon demo and may be removed"
 
 @click.command(epilog=EXAMPLE)
 @click.option("--folder", default="scarbon-demo", show_default=True, metavar="DIR", help="Where to put it all.")
-@click.option("--seed", default=1, show_default=True, help="Another month for another number.")
-def demo(folder: str, seed: int) -> None:
+@click.option("--month", metavar="YYYY-MM", help="Which month. [default: the last whole one]")
+@click.option("--seed", default=1, show_default=True, help="Other jobs for another number.")
+def demo(folder: str, month: str | None, seed: int) -> None:
     """Simulate a cluster's month, account it into a SQLite ledger, and show what comes out."""
+    first, following = _month(month)
     place = Path(folder)
     _make(place)
     click.secho(f"1. A cluster of 8 GPUs is simulated for a month, into {place}/", bold=True, err=True)
-    first, following = _simulate(place, seed)
+    _simulate(place, seed, first)
     (place / "site.yaml").write_text(SITE, encoding="utf-8")
     click.secho("2. The month is accounted: scarbon collect", bold=True, err=True)
     config = ["--config", str(place / "site.yaml")]
@@ -82,15 +84,25 @@ def _make(place: Path) -> None:
     (place / "DEMO").write_text(f"{MARK}\n", encoding="utf-8")
 
 
-def _simulate(place: Path, seed: int) -> tuple[date, date]:
-    """Write the recording of the last whole month; returns its first day and the day after it."""
+def _month(month: str | None) -> tuple[date, date]:
+    """The first day of the month, and the day after its last."""
+    this = datetime.now(UTC).date().replace(day=1)
+    first = (this - timedelta(days=1)).replace(day=1)
+    if month is not None:
+        try:
+            first = datetime.strptime(month, "%Y-%m").date()
+        except ValueError:
+            raise WrongUseError(f"cannot read the month {month!r}", "write for example 2026-10") from None
+        if first >= this:
+            raise WrongUseError(f"the month {month} is not over yet", "name an earlier one")
+    return first, (first + timedelta(days=31)).replace(day=1)
+
+
+def _simulate(place: Path, seed: int, first: date) -> None:
     from simulator.recording import write_recording
     from simulator.scenarios import demo_month
 
-    following = datetime.now(UTC).date().replace(day=1)
-    first = (following - timedelta(days=1)).replace(day=1)
     write_recording(demo_month(seed=seed, year=first.year, month=first.month), place)
-    return first, following
 
 
 def _check(place: Path) -> None:
