@@ -47,7 +47,7 @@ def load(path: Path) -> SiteConfig:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         advice = "no such file; write one with `scarbon init`, or name yours with --config or $SCARBON_CONFIG"
         raise ConfigError((Problem(str(path), advice),)) from None
@@ -66,6 +66,7 @@ class _Document:
         self.file = file
         self.problems: list[Problem] = []
         self._places: dict[Key, Place] = {(): (1, 1)}
+        self._open: list[yaml.Node] = []
         self._scalars = yaml.constructor.SafeConstructor()
         root = self._compose(text)
         if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
@@ -106,11 +107,18 @@ class _Document:
 
     def _read(self, node: yaml.Node, key: Key) -> Any:
         self._places.setdefault(key, _place(node))
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, key)
+        if node in self._open:  # an alias of what it stands in
+            self._wrong(node, key, "contains itself")
+            return None
+        self._open.append(node)
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, key)
-        if isinstance(node, yaml.SequenceNode):
-            return tuple(self._read(entry, (*key, position)) for position, entry in enumerate(node.value))
-        return self._scalar(node, key)
+            value: Any = self._mapping(node, key)
+        else:
+            value = tuple(self._read(entry, (*key, position)) for position, entry in enumerate(node.value))
+        self._open.pop()
+        return value
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         values: dict[str, Any] = {}

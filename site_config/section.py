@@ -112,6 +112,8 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
     if kind in limits:
         name, words = limits[kind]
         return f"must be {words} {context[name]:g}, but is {shown(value)}"
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} entry"
     return str(error["msg"])
 
 
