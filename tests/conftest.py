@@ -1,8 +1,14 @@
-"""What all tests share: the loud word at the end when the tests on a real cluster did not run."""
+"""What all tests share: sites that were recorded and accounted once, and the loud word at the end when the tests on a
+real cluster did not run."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from simulator.scenarios import random_cluster
+from tests.site import Site, days_cluster, make_site
 
 #: Why no cluster could be started, where that is so.
 CLUSTER_SKIPPED = pytest.StashKey[str]()
@@ -13,3 +19,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if reason := config.stash.get(CLUSTER_SKIPPED, None):
         terminalreporter.section("CLUSTER TESTS DID NOT RUN", sep="!", red=True, bold=True)
         terminalreporter.line(f"CLUSTER TESTS DID NOT RUN: {reason}", red=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the environment of whoever runs the tests is not theirs to find."""
+    for name in ("SCARBON_CONFIG", "SLURM_TIME_FORMAT", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Three hours of two nodes with every trouble, not accounted yet; not to be written to."""
+    return make_site(tmp_path_factory.mktemp("recorded"), random_cluster(4), "Europe/Paris")
+
+
+@pytest.fixture(scope="session")
+def booked(recorded: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The same, accounted; not to be written to."""
+    site = recorded.copy(tmp_path_factory.mktemp("booked"))
+    site.collect()
+    return site
+
+
+@pytest.fixture(scope="session")
+def days(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Four days in Paris, the first of 25 hours, not accounted yet; not to be written to."""
+    return make_site(tmp_path_factory.mktemp("days"), days_cluster(), "Europe/Paris")
+
+
+@pytest.fixture
+def fresh(recorded: Site, tmp_path: Path) -> Site:
+    """A copy of `recorded` that the test may change."""
+    return recorded.copy(tmp_path / "site")
+
+
+@pytest.fixture
+def mine(booked: Site, tmp_path: Path) -> Site:
+    """A copy of `booked` that the test may change."""
+    return booked.copy(tmp_path / "site")
