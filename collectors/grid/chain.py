@@ -5,9 +5,10 @@ A source that fails, or gives a value that cannot be, costs its slots and not th
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accounting.model import FactorSlot
 from accounting.sources import IntensitySource, SourceError
@@ -51,7 +52,7 @@ def fill(sources: Iterable[IntensitySource], start_s: float, end_s: float) -> tu
                 problems.append(f"{source.name}: {error.what}{advice}")
                 break
             found += _sound(source.name, answer, problems)
-        taken, holes = _take(sorted(found, key=lambda slot: slot.start_s), holes)
+        taken, holes = _take(_apart(found), holes)
         slots += taken
         if taken:
             seconds[source.name] += sum(slot.end_s - slot.start_s for slot in taken)
@@ -80,8 +81,19 @@ def _sound(name: str, slots: Iterable[FactorSlot], problems: list[str]) -> list[
     return good
 
 
+def _apart(slots: Iterable[FactorSlot]) -> list[FactorSlot]:
+    """Put slots in order, and clip what overlaps an earlier one: nothing is counted twice."""
+    apart: list[FactorSlot] = []
+    until_s = -math.inf
+    for slot in sorted(slots, key=lambda slot: slot.start_s):
+        if slot.end_s > until_s:
+            apart.append(replace(slot, start_s=max(slot.start_s, until_s)))
+            until_s = slot.end_s
+    return apart
+
+
 def _take(slots: Sequence[FactorSlot], holes: Sequence[Span]) -> tuple[list[FactorSlot], list[Span]]:
-    """Cut from `slots` (by their start) what lies in the holes, and say what is left of the holes."""
+    """Cut from `slots` (in order, apart) what lies in the holes, and say what is left of the holes."""
     taken: list[FactorSlot] = []
     left: list[Span] = []
     position = 0
@@ -96,7 +108,7 @@ def _take(slots: Sequence[FactorSlot], holes: Sequence[Span]) -> tuple[list[Fact
             if start_s < end_s:
                 if at_s < start_s:
                     left.append((at_s, start_s))
-                taken.append(FactorSlot(start_s, end_s, slot.value, slot.source, slot.estimated))
+                taken.append(replace(slot, start_s=start_s, end_s=end_s))
                 at_s = end_s
             ahead += 1
         if at_s < hole_end_s:
