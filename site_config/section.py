@@ -129,7 +129,7 @@ def _unknown_key(model: type[BaseModel], key: str) -> str:
 class Section(BaseModel):
     """A mapping of the configuration: frozen, strict, and with no key that is not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="wrap")
     @classmethod
