@@ -77,6 +77,24 @@ def nodes(text: str) -> tuple[str, ...]:
         raise ValueError(f"NodeList {text!r}: {error}") from None
 
 
+def task_ranges(bitmap: int) -> str:
+    """The waiting tasks of an array, from the bitmap in which Slurm keeps them, as sacct writes them: `1,5-9` or,
+    where they are more than five at even distances, `0-1000:2`.
+    """
+    tasks = [task for task in range(bitmap.bit_length()) if bitmap >> task & 1]
+    if len(tasks) > 5 and tasks[-1] - tasks[0] > 10 and tasks[1] > tasks[0] + 1:
+        step = tasks[1] - tasks[0]
+        if tasks == list(range(tasks[0], tasks[-1] + 1, step)):
+            return f"{tasks[0]}-{tasks[-1]}:{step}"
+    parts: list[list[int]] = []
+    for task in tasks:
+        if parts and task == parts[-1][-1] + 1:
+            parts[-1][1:] = [task]
+        else:
+            parts.append([task])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
 @lru_cache(maxsize=4096)
 def duration_s(text: str) -> int:
     """`D-HH:MM:SS`, `MM:SS.mmm` or seconds, to whole seconds; 0 for nothing."""

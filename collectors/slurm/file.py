@@ -1,4 +1,4 @@
-"""Jobs from a file: what `sacct -P` (or `-p`) wrote, with its header line.
+"""Jobs from a file: what `sacct -P` (or `-p`) wrote, with its header line, or `sacct --json`.
 
 For sites where the books are kept away from Slurm, and for trying things out. The file is read as it comes and never
 held as a whole. A dump cannot escape a newline in a name; such rows are put together again as far as it is plain how,
@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo
 
 from accounting.model import Job, Reject
 from accounting.sources import SourceError
-from collectors.slurm.fields import local_clock
+from collectors.slurm.answers import BrokenOffError, JobsDocument
+from collectors.slurm.documents import read_job
+from collectors.slurm.fields import local_clock, overlaps
 from collectors.slurm.rows import FREE_TEXT, RowReader, cut_records
 
 #: Bytes read at a time: small enough for a processor's cache.
@@ -49,11 +51,30 @@ class FileSource:
         """
         try:
             with self.path.open("rb") as dump:
-                yield from self._rows(dump, start_s, end_s)
+                in_json = dump.read(_PIECE).lstrip()[:1] == b"{"
+                dump.seek(0)
+                yield from (self._documents if in_json else self._rows)(dump, start_s, end_s)
         except OSError as error:
             raise SourceError(
                 f"the sacct dump {self.path} cannot be read: {error.strerror}", "check jobs.path in the configuration"
             ) from None
+
+    def _documents(self, dump: BinaryIO, since_s: float, until_s: float) -> Iterator[Job | Reject]:
+        """The jobs of `sacct --json`."""
+        answer = JobsDocument(_pieces(dump))
+        try:
+            for number, (document, text) in enumerate(answer.jobs(), start=1):
+                job = read_job(document, text, self.name, f"{self.path}, job {number}", self.cluster)
+                if isinstance(job, Reject) or (job is not None and overlaps(job, since_s, until_s)):
+                    yield job
+        except BrokenOffError:
+            raise SourceError(
+                f"{self.path} is no whole JSON document", "it was cut short, or is no output of `sacct --json`"
+            ) from None
+        if said := answer.errors():
+            raise SourceError(f"{self.path} holds an error of Slurm's: {said}", "write it again with `sacct --json`")
+        if not answer.has_jobs:
+            raise SourceError(f"{self.path} has no `jobs` in it", "write it with `sacct -a -D -X --json`")
 
     def _rows(self, dump: BinaryIO, since_s: float, until_s: float) -> Iterator[Job | Reject]:
         header = dump.readline().decode("utf-8", "backslashreplace").rstrip("\r\n")
@@ -67,7 +88,8 @@ class FileSource:
         columns = header.removesuffix(separator).split(separator)
         # `sacct -p` writes a separator behind the last field, too.
         end = separator + "\n" if header.endswith(separator) else "\n"
-        first = dump.read(_PIECE)
+        pieces = _pieces(dump)
+        first = next(pieces, b"")
         epoch = re.search(rb"\d{4}-\d\d-\d\dT", first) is None
         try:
             clock = None if epoch else local_clock(self.zone)
@@ -77,8 +99,7 @@ class FileSource:
                 f"the sacct dump {self.path} has no column {missing.args[0]}",
                 f"write it again with {missing.args[0]} among the fields of `sacct -o`",
             ) from None
-        pieces = chain([first], iter(lambda: dump.read(_PIECE), b""))
-        yield from reader.jobs(cut_records(pieces, end, self._broken_off), since_s, until_s)
+        yield from reader.jobs(cut_records(chain([first], pieces), end, self._broken_off), since_s, until_s)
 
     def _broken_off(self) -> SourceError:
         return SourceError(
@@ -129,11 +150,19 @@ class _DumpReader(RowReader):
         return ready
 
     def _row(self, text: str, number: int) -> Job | Reject | None:
-        """A row, put together again where its name holds the separator."""
+        """A row; separators that are too many belong to its name.
+
+        Where a comment stands beside the name, it is a guess which of the two they belong to, and one that no figure
+        hangs on.
+        """
         values = text.split(self.separator)
         extra = len(values) - len(self.columns)
         free = [i for i, name in enumerate(self.columns) if name.casefold() in FREE_TEXT]
-        if extra > 0 and len(free) == 1:
+        if extra > 0 and free and free[-1] - free[0] == len(free) - 1:
             at = free[0]
             values[at : at + extra + 1] = [self.separator.join(values[at : at + extra + 1])]
         return self.read(values, f"{self.where}:{number}")
+
+
+def _pieces(dump: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: dump.read(_PIECE), b"")

@@ -34,6 +34,9 @@ FREE_TEXT = {"jobname": "name", "comment": "comment"}
 #: A uid that stands for "no such user": -1, and Slurm's NO_VAL.
 _NO_UID = frozenset({"", "4294967295", "4294967294"})
 
+#: Slurm's NO_VAL64 has twenty digits; it stands for an energy that nobody measured.
+_NO_VAL64_DIGITS = 20
+
 #: Distinct texts remembered before they are forgotten and met anew.
 _REMEMBERED = 100_000
 
@@ -167,7 +170,7 @@ class RowReader:
             suspended_s=fields.duration_s(text("suspended")),
             restarts=_number("Restarts", restarts) if restarts else None,
             sluid=text("sluid") or None,
-            consumed_energy_j=(float(energy) or None) if energy else allocated.energy_j,
+            consumed_energy_j=(float(energy) or None) if 0 < len(energy) < _NO_VAL64_DIGITS else allocated.energy_j,
             comment=text("comment") or None,
         )
         if state != "PENDING":
@@ -234,7 +237,7 @@ class RowReader:
                     job.nodes = nodes[node_list]
                     job.submit_s = clock(submit)
                     job.job_id = int(raw_id)
-                    job.consumed_energy_j = (float(energy) or None) if energy else energy_j
+                    job.consumed_energy_j = (float(energy) or None) if 0 < len(energy) < _NO_VAL64_DIGITS else energy_j
                 except (KeyError, ValueError, TypeError):
                     ready, held = self.odd(record, number, held)
                     for row in ready:

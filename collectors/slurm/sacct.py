@@ -11,15 +11,14 @@ import secrets
 from collections.abc import Iterator
 from itertools import chain
 
-from accounting.model import AttemptKey, Job, Reject
+from accounting.model import Job, Reject
 from accounting.sources import SourceError
 from collectors.slurm.programs import ADVICE, Program, utc
 from collectors.slurm.rows import HEAD, SHARED, TAIL, RowReader, cut_records
+from collectors.slurm.windows import in_calls
 
 #: Fields that came with later Slurms (24.11, 25.11): asked for where `sacct --helpformat` names them.
 _NEWER = {"Restarts", "SLUID"}
-
-_DAY_S = 86400
 
 
 class SacctSource:
@@ -43,25 +42,13 @@ class SacctSource:
         SourceError when sacct is missing, fails, says nothing for too long, breaks off, or knows no such cluster.
         """
         fields = self._fields()
-        rows = 0
-        # Attempts still there at the end of one call come again in the next.
-        alive: set[AttemptKey] = set()
-        call_start_s = start_s
-        while call_start_s < end_s:
-            call_end_s = min(end_s, call_start_s + self.days_a_call * _DAY_S)
-            seen, alive = alive, set()
-            for job in self._call(fields, call_start_s, call_end_s):
-                rows += 1
-                if isinstance(job, Reject):
-                    yield job
-                    continue
-                if job.end_s is None or job.end_s >= call_end_s:
-                    alive.add(job.key)
-                if job.key not in seen:
-                    yield job
-            call_start_s = call_end_s
-        if rows == 0:
+        jobs = in_calls(lambda since_s, until_s: self._call(fields, since_s, until_s), start_s, end_s, self.days_a_call)
+        one = next(jobs, None)
+        if one is None:
             self._check_cluster()
+        else:
+            yield one
+            yield from jobs
 
     def _fields(self) -> list[str]:
         known = self._ask([self.sacct, "--helpformat"]).casefold().split()

@@ -6,11 +6,17 @@ a MIG profile or a shard counts the same whichever way the job was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 #: Memory suffixes, in MiB. Slurm's own unit is MiB, and a number without a suffix is in it.
 _MIB = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P": 1024.0**3, "E": 1024.0**4}
+
+#: From here on a count is Slurm's NO_VAL64 or INFINITE64, for none.
+_NO_COUNT = 0xFFFFFFFFFFFFFFFD
+
+#: The TRES besides gres that mean something to us; a count of another that is no whole number is let pass.
+_COUNTED = frozenset({"cpu", "energy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +34,26 @@ class Allocation:
 
 def parse_tres(text: str) -> Allocation:
     """Read a TRES string. ValueError says which part of it cannot be understood."""
-    pairs = []
+    return allocation(_pairs(text))
+
+
+def _pairs(text: str) -> Iterator[tuple[str, float]]:
     for part in text.split(","):
         if not part:
             continue
         name, equals, value = part.rpartition("=")
         if not equals or not name:
             raise ValueError(f"TRES {part!r} is not NAME=COUNT")
-        pairs.append((name, value))
-    return allocation(pairs)
+        if name == "mem":
+            yield name, _memory_mb(value)
+        elif value.isdecimal():
+            yield name, int(value)
+        elif name in _COUNTED or name.startswith("gres/"):
+            raise ValueError(f"TRES {part}: the count is not a whole number")
 
 
-def allocation(pairs: Iterable[tuple[str, str]]) -> Allocation:
-    """Sum up (TRES name, count) pairs; names are as sacct writes them: `cpu`, `mem`, `gres/gpu:a100`.
+def allocation(pairs: Iterable[tuple[str, float | None]]) -> Allocation:
+    """Sum up (TRES name, count) pairs; names are as sacct writes them: `cpu`, `mem` (MiB), `gres/gpu:a100`.
 
     Slurm names a GPU as `gres/gpu`, as `gres/gpu:TYPE`, or as both at once: then the first is the total of the
     others, and they are not added to it.
@@ -50,21 +63,23 @@ def allocation(pairs: Iterable[tuple[str, str]]) -> Allocation:
     energy_j: float | None = None
     totals = {"gpu": 0, "shard": 0, "mps": 0}
     typed: dict[str, dict[str, int]] = {"gpu": {}, "shard": {}, "mps": {}}
-    for name, value in pairs:
+    for name, count in pairs:
+        if count is None or not 0 <= count < _NO_COUNT:
+            continue
         if name == "cpu":
-            cpus = _count(name, value)
+            cpus = int(count)
         elif name == "mem":
-            memory_mb = _memory_mb(value)
+            memory_mb = float(count)
         elif name == "energy":
-            energy_j = float(_count(name, value)) or None
+            energy_j = float(count) or None  # 0 is written where nothing measures it
         elif name.startswith("gres/"):
             gres, _, kind = name[5:].partition(":")
             if gres not in totals:
                 continue
             if kind:
-                typed[gres][kind] = typed[gres].get(kind, 0) + _count(name, value)
+                typed[gres][kind] = typed[gres].get(kind, 0) + int(count)
             else:
-                totals[gres] += _count(name, value)
+                totals[gres] += int(count)
     for gres, kinds in typed.items():
         totals[gres] = max(totals[gres], sum(kinds.values()))
     return Allocation(
@@ -76,12 +91,6 @@ def allocation(pairs: Iterable[tuple[str, str]]) -> Allocation:
         mps_percent=totals["mps"],
         energy_j=energy_j,
     )
-
-
-def _count(name: str, value: str) -> int:
-    if not value.isdecimal():
-        raise ValueError(f"TRES {name}={value}: the count is not a whole number")
-    return int(value)
 
 
 def _memory_mb(value: str) -> float:
