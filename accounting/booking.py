@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -25,7 +25,7 @@ from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, Usag
 from accounting.ledger.store import Ledger
 from accounting.model import AttemptKey, FactorSlot, GpuSamples, Job, Method, Reject
 from accounting.reading import LOOK_OUT_S, read_bridged
-from accounting.sources import GpuEnergySource, HolderSource, IntensitySource, JobSource
+from accounting.sources import Factors, FactorSource, GpuEnergySource, HolderSource, JobSource
 from accounting.timeline import Timeline, build_timeline
 
 SECONDS_PER_YEAR = 365.25 * 86400
@@ -59,7 +59,7 @@ class Sources:
     jobs: JobSource
     gpu: GpuEnergySource | None
     holders: Sequence[HolderSource]  # in the order of trust
-    location: Sequence[IntensitySource]  # the first that has a slot
+    factors: FactorSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,16 @@ class Rules:
     zone: ZoneInfo
     max_gap_s: float
     host: HostModel | None
-    pue: Sequence[FactorSlot]
-    market: Sequence[FactorSlot]  # empty: the site states no market-based figure
-    fill: Callable[[Sequence[IntensitySource], float, float], Sequence[FactorSlot]]
-    embodied_gpu_g: float | None  # making one GPU emitted, g
+    embodied_gpu_g: float | None  # making one GPU emitted, g, where its model has no figure of its own
+    embodied_gpu_model_g: Mapping[str, float]
     lifetime_years: float
 
-    @property
-    def embodied_g_per_gpu_s(self) -> float | None:
-        """The embodied emissions of a GPU-second: TE / EL of the SCI's formula."""
-        if self.embodied_gpu_g is None:
+    def embodied_g_per_s(self, meter: Meter) -> float | None:
+        """The embodied emissions of a second of a GPU: TE / EL of the SCI's formula."""
+        total_g = self.embodied_gpu_model_g.get(meter.model, self.embodied_gpu_g)
+        if total_g is None or meter.key.kind != "gpu":
             return None
-        return self.embodied_gpu_g / (self.lifetime_years * SECONDS_PER_YEAR)
+        return total_g / (self.lifetime_years * SECONDS_PER_YEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,7 @@ class Accounted:
 
     posted: Posted
     heard_again: Mapping[str, float]
+    warnings: Sequence[str]  # what did not stop the run and should be known, a line each
 
 
 def account(
@@ -114,8 +113,8 @@ def account(
     edges = slot_edges(rules.zone, start_s, end_s)
     booked = _union([*ledger.booked(cluster), (start_s, end_s)])
     stretches = [(max(a, edges[0]), min(b, edges[-1])) for a, b in booked if b > edges[0] and a < edges[-1]]
-    location = rules.fill(sources.location, edges[0], edges[-1])
-    timeline = build_timeline(edges, stretches, rules.pue, location, rules.market)
+    factors = sources.factors(edges[0], edges[-1])
+    timeline = build_timeline(edges, stretches, factors.pue, factors.location, factors.market)
     books = _Books(cluster, rules, timeline)
     read_from_s, read_to_s = timeline.start_s - MARGIN_S, timeline.end_s + MARGIN_S
     silent_since = ledger.silent_since(cluster)
@@ -152,12 +151,12 @@ def account(
         meters=list(books.meters.values()),
         usage=books.usage,
         balance=books.balance,
-        factors=_factors(timeline, {"pue": rules.pue, "location": location, "market": rules.market}),
+        factors=_factors(timeline, factors),
         rejects=books.rejects,
         silent_since_s={} if end_s < booked[-1][1] else _silences(samples, timeline, set(heard_again)),
     )
     posted = ledger.post(window, {"started_s": started_s, "version": version, "config_digest": config_digest})
-    return Accounted(posted, heard_again)
+    return Accounted(posted, heard_again, factors.warnings)
 
 
 def again(ledger: Ledger, cluster: str, heard_again: Mapping[str, float], before_s: float) -> list[tuple[float, float]]:
@@ -252,7 +251,7 @@ class _Books:
         if not usage.attempt.size:
             return
         self.meters[meter.key] = meter
-        rate = self.rules.embodied_g_per_gpu_s if meter.key.kind == "gpu" else None
+        rate = self.rules.embodied_g_per_s(meter)
         slot_s = self.timeline.slot_start_s[usage.slot].tolist()
         columns = (
             usage.attempt.tolist(), slot_s, usage.held_s.tolist(), usage.known_s.tolist(), usage.measured_s.tolist(),
@@ -282,7 +281,7 @@ class _Books:
             )
 
     def _add_balance(self, meter: Meter, method: Method, balance: Balance) -> None:
-        rate = self.rules.embodied_g_per_gpu_s
+        rate = self.rules.embodied_g_per_s(meter)
         columns = (
             self.timeline.slot_start_s[balance.slot].tolist(), balance.known_s.tolist(), balance.measured_s.tolist(),
             balance.metered_j.tolist(), balance.idle_s.tolist(), balance.idle_j.tolist(),
@@ -352,11 +351,11 @@ def _days(zone: ZoneInfo, edges: Sequence[int]) -> list[tuple[str, int, int]]:
     return days
 
 
-def _factors(timeline: Timeline, by_kind: dict[str, Sequence[FactorSlot]]) -> list[tuple[str, FactorSlot]]:
+def _factors(timeline: Timeline, factors: Factors) -> list[tuple[str, FactorSlot]]:
     """The factors that were applied, cut to the run's period."""
     applied = []
-    for kind, slots in by_kind.items():
-        for slot in slots:
+    for kind in ("pue", "location", "market"):
+        for slot in getattr(factors, kind):
             start_s, end_s = max(slot.start_s, timeline.start_s), min(slot.end_s, timeline.end_s)
             if end_s > start_s:
                 applied.append((kind, FactorSlot(start_s, end_s, slot.value, slot.source, slot.estimated)))

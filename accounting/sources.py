@@ -6,6 +6,7 @@ A source that cannot be reached raises `SourceError`; a row that cannot be under
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from accounting.model import FactorSlot, GpuSamples, Job, Reject, Tag
@@ -54,6 +55,24 @@ class HolderSource(Protocol):
 
         `jobs` and `samples` are what was read for the same window, for sources that derive holds from them.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What turns energy into emissions over a window; each in order, without overlap, holes left out."""
+
+    pue: Sequence[FactorSlot]
+    location: Sequence[FactorSlot]  # gCO2e/kWh
+    market: Sequence[FactorSlot]  # gCO2e/kWh; empty where the site states no market-based figure
+    warnings: Sequence[str] = ()  # a source that failed and was stood in for, a hole that is left
+
+
+class FactorSource(Protocol):
+    """The site's PUE, its grid and its contracts."""
+
+    def __call__(self, start_s: float, end_s: float) -> Factors:
+        """The factors over [start_s, end_s)."""
         ...
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
+from datetime import datetime
 
 from accounting.booking import HostModel, Rules, Sources
-from accounting.model import FactorSlot
-from accounting.sources import GpuEnergySource, HolderSource, JobSource, SourceError
+from accounting.sources import Factors, FactorSource, GpuEnergySource, HolderSource, JobSource, SourceError
 from collectors.dcgm import DcgmSource
 from collectors.grid.chain import fill
+from collectors.grid.declared import market_slots, pue_slots
 from collectors.grid.registry import grid_sources
 from collectors.holders import HpcJobLabels, WholeNode
 from collectors.journal import Journal
@@ -19,6 +18,7 @@ from collectors.prometheus import Endpoint, Prometheus
 from collectors.slurm.file import FileSource
 from collectors.slurm.sacct import SacctSource
 from site_config.schema import Cluster, Gpu, SiteConfig
+from site_config.secrets import read_secret
 from site_config.server import PrometheusServer
 
 
@@ -29,7 +29,7 @@ def sources(config: SiteConfig, name: str) -> Sources:
         jobs=job_source(config, name),
         gpu=gpu_source(name, cluster.gpu) if cluster.gpu is not None else None,
         holders=holder_sources(name, cluster.gpu) if cluster.gpu is not None else (),
-        location=grid_sources(config.grid),
+        factors=factor_source(config),
     )
 
 
@@ -41,10 +41,10 @@ def rules(config: SiteConfig, name: str) -> Rules:
         zone=config.site.zone,
         max_gap_s=cluster.gpu.max_gap_s if cluster.gpu is not None else math.inf,
         host=_host_model(name, cluster),
-        pue=_pue(config),
-        market=_market(config),
-        fill=lambda sources, start_s, end_s: fill(sources, start_s, end_s)[0],
         embodied_gpu_g=None if embodied is None or embodied.gpu_kgco2e is None else embodied.gpu_kgco2e.best * 1000,
+        embodied_gpu_model_g=(
+            {} if embodied is None else {model: figure.best * 1000 for model, figure in embodied.gpu_models.items()}
+        ),
         lifetime_years=5.0 if embodied is None else embodied.lifetime_years,
     )
 
@@ -85,12 +85,10 @@ def holder_sources(name: str, gpu: Gpu) -> list[HolderSource]:
 def endpoint(server: PrometheusServer, match: dict[str, str]) -> Endpoint:
     """How to talk to a declared server; its secrets are read here, from a file or the environment."""
     headers, auth = {}, None
-    if server.token_file is not None:
-        headers["Authorization"] = f"Bearer {_secret_file(server.token_file)}"
-    elif server.token_env is not None:
-        headers["Authorization"] = f"Bearer {_secret_env(server.token_env)}"
-    elif server.username is not None and server.password_file is not None:
-        auth = (server.username, _secret_file(server.password_file))
+    if token := read_secret(server.token_file, server.token_env):
+        headers["Authorization"] = f"Bearer {token}"
+    elif server.username is not None and (password := read_secret(server.password_file, None)):
+        auth = (server.username, password)
     return Endpoint(
         url=server.url.rstrip("/"),
         match=match,
@@ -113,41 +111,21 @@ def _host_model(name: str, cluster: Cluster) -> HostModel | None:
     return HostModel(host.cpu_w_per_core, host.memory_w_per_gb)
 
 
-def _pue(config: SiteConfig) -> list[FactorSlot]:
-    if isinstance(config.pue, float):
-        return [FactorSlot(-math.inf, math.inf, config.pue, "site.yaml: pue")]
-    if isinstance(config.pue, tuple):
-        return [
-            FactorSlot(period.start_s, period.end_s, period.value, period.source or "site.yaml: pue")
-            for period in config.pue
-        ]
-    raise SourceError("pue: a live PUE is not read by this version", "give a number, or a list of {from, to, value}")
+def factor_source(config: SiteConfig) -> FactorSource:
+    """The site's PUE, its grid and its contracts; a grid source that fails costs a warning, and the next stands in."""
+    grid = grid_sources(config.grid)
 
-
-def _market(config: SiteConfig) -> list[FactorSlot]:
-    market = config.grid.market
-    if market is None:
-        return []
-    if isinstance(market, tuple):
-        return [
-            FactorSlot(one.start_s, one.end_s, one.market_g_per_kwh, one.source or "site.yaml: grid.market")
-            for one in market
-        ]
-    return [FactorSlot(-math.inf, math.inf, market.market_g_per_kwh, market.source or "site.yaml: grid.market")]
-
-
-def _secret_file(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SourceError(
-            f"the secret in {path} cannot be read: {error.strerror}", "check its owner and mode"
-        ) from None
-
-
-def _secret_env(name: str) -> str:
-    if not os.environ.get(name):
-        raise SourceError(
-            f"the environment has no {name}, which the configuration names for a token", f"export {name}=…"
+    def factors(start_s: float, end_s: float) -> Factors:
+        location, report = fill(grid, start_s, end_s)
+        holes = [f"no source has the grid's intensity from {_shown(a)} to {_shown(b)}" for a, b in report.holes]
+        return Factors(
+            pue=pue_slots(config.pue, start_s, end_s),
+            location=location,
+            market=market_slots(config.grid.market, start_s, end_s),
+            warnings=(*report.problems, *holes),
         )
-    return os.environ[name]
+
+    def _shown(time_s: float) -> str:
+        return datetime.fromtimestamp(time_s, config.site.zone).isoformat(" ", "minutes")
+
+    return factors

@@ -17,7 +17,7 @@ from scarbon.times import parse_time
 from site_config.schema import SiteConfig
 
 if TYPE_CHECKING:
-    from accounting.ledger.postings import Posted
+    from accounting.booking import Accounted
     from accounting.ledger.store import Ledger
 
 EXAMPLE = """\b
@@ -98,6 +98,8 @@ def _collect(
     except KeyboardInterrupt:
         kept = done.kept() or "; the books are as they were"
         raise InterruptedRunError(f"{name}: interrupted{kept}", "run it again to go on") from None
+    for warning in done.warnings:
+        click.echo(f"{name}: warning: {warning}", err=True)
     if not quiet:
         span = f"{_shown(config, start_s)} to {_shown(config, end_s)}"
         click.echo(f"{name}: accounted {span}: {done.posted} postings, {done.superseded} superseded", err=True)
@@ -117,8 +119,11 @@ class _Done:
         self._config = config
         self.posted = self.superseded = self.quarantined = 0
         self.up_to_s: float | None = None
+        self.warnings: dict[str, None] = {}  # each once, in order
 
-    def add(self, posted: Posted) -> None:
+    def add(self, result: Accounted) -> None:
+        posted = result.posted
+        self.warnings |= dict.fromkeys(result.warnings)
         self.posted += posted.posted
         self.superseded += posted.superseded
         self.quarantined = max(self.quarantined, posted.quarantined)
@@ -142,12 +147,12 @@ def _account_days(
         for day in days:
             result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
             heard_again |= result.heard_again
-            done.add(result.posted)
+            done.add(result)
             done.up_to_s = day[1]
     for stretch in again(ledger, name, heard_again, start_s):
         for day in split_by_day(config.site.zone, *stretch):
             result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
-            done.add(result.posted)
+            done.add(result)
     ledger.heard_again(name, heard_again)
 
 
