@@ -55,7 +55,8 @@ def split_by_day(zone: ZoneInfo, start_s: float, end_s: float) -> list[tuple[flo
     cuts = [start_s]
     day = day_of(zone, start_s) + timedelta(days=1)
     while (midnight := day_start(zone, day)) < end_s:
-        cuts.append(midnight)
+        if midnight > cuts[-1]:  # a day that a zone left out (Samoa's 30 December 2011) has no time in it
+            cuts.append(midnight)
         day += timedelta(days=1)
     cuts.append(end_s)
     return list(pairwise(cuts))

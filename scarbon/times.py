@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 from scarbon.errors import WrongUseError
 
 _UNITS_S = {"": 1, "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
-_RELATIVE = re.compile(r"now(?:([+-])(\d+)(second|minute|hour|day|week)?s?)?")
-#: sacct's words for an hour of today (`man sacct`, "Valid time formats").
-_WORDS = {"today": 0, "midnight": 0, "noon": 12, "fika": 15, "teatime": 16}
+_RELATIVE = re.compile(r"now\s*(?:([+-])\s*(\d+)\s*(second|minute|hour|day|week)?s?)?")
+#: sacct's words for an hour of today (`man sacct`, "Valid time formats", and Slurm's parse_time.c).
+_WORDS = {"today": 0, "midnight": 0, "elevenses": 11, "noon": 12, "fika": 15, "teatime": 16}
 _CLOCK = r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*([AaPp][Mm])?"
 _DATES = (
-    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[T-](?P<clock>.+))?"),
-    re.compile(r"(?P<month>\d{1,2})[/.](?P<day>\d{1,2})(?:[/.](?P<year>\d\d|\d{4}))?(?:-(?P<clock>.+))?"),
-    re.compile(r"(?P<month>\d\d)(?P<day>\d\d)(?P<year>\d\d)?(?:-(?P<clock>.+))?"),
+    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[T -](?P<clock>.+))?"),
+    re.compile(r"(?P<month>\d{1,2})[/.](?P<day>\d{1,2})(?:[/.](?P<year>\d\d|\d{4}))?(?:[T -](?P<clock>.+))?"),
+    re.compile(r"(?P<month>\d\d)(?P<day>\d\d)(?P<year>\d\d)?(?:[T -](?P<clock>.+))?"),
 )
 
 
@@ -26,26 +26,34 @@ def parse_time(text: str, zone: ZoneInfo, now_s: float) -> float:
     Times without a zone are the site's. WrongUseError, with examples, for anything else.
     """
     given = text.strip()
-    if relative := _RELATIVE.fullmatch(given.lower()):
-        sign, count, unit = relative.groups()
-        return now_s + (-1 if sign == "-" else 1) * int(count or 0) * _UNITS_S[unit or ""]
-    now = datetime.fromtimestamp(now_s, zone)
     try:
-        return _absolute(given, now).timestamp()
-    except ValueError:
+        time_s = (
+            _relative(match, now_s)
+            if (match := _RELATIVE.fullmatch(given.lower()))
+            else _absolute(given, datetime.fromtimestamp(now_s, zone)).timestamp()
+        )
+        datetime.fromtimestamp(time_s, zone)
+    except (ValueError, OverflowError, OSError):  # no time, or one that no calendar has
         raise WrongUseError(
             f"cannot read the time {text!r}",
             "write for example 2026-10-01, 2026-10-01T08:30, 2026-10-01T08:30:00Z, now-7days, today or 08:30",
         ) from None
+    return time_s
+
+
+def _relative(match: re.Match[str], now_s: float) -> float:
+    sign, count, unit = match.groups()
+    return now_s + (-1 if sign == "-" else 1) * int(count or 0) * _UNITS_S[unit or ""]
 
 
 def _absolute(text: str, now: datetime) -> datetime:
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    # `fold` says which of two equal times the present is; it says nothing of another time.
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     word = text.lower()
     if word in _WORDS:
         return midnight.replace(hour=_WORDS[word])
     if word in ("tomorrow", "yesterday"):
-        return (midnight + timedelta(days=1 if word == "tomorrow" else -1)).replace(hour=0)
+        return midnight + timedelta(days=1 if word == "tomorrow" else -1)
     if re.fullmatch(r"\d{4}-\d\d-\d\d[T ].*(Z|z|[+-]\d\d:?\d\d)", text):
         return datetime.fromisoformat(text.replace("z", "Z"))
     if re.fullmatch(_CLOCK, text):
@@ -53,12 +61,17 @@ def _absolute(text: str, now: datetime) -> datetime:
     for pattern in _DATES:
         if match := pattern.fullmatch(text):
             parts = match.groupdict()
-            year = int(parts["year"]) if parts["year"] else now.year
-            day = midnight.replace(
-                year=year + 2000 if year < 100 else year, month=int(parts["month"]), day=int(parts["day"])
-            )
+            month = int(parts["month"])
+            day = midnight.replace(year=_year(parts["year"], month, now), month=month, day=int(parts["day"]))
             return _at(day, parts["clock"]) if parts["clock"] else day
     raise ValueError(text)
+
+
+def _year(text: str | None, month: int, now: datetime) -> int:
+    """The year as written, in full or its last two digits; where none is, the last one that has come to the month."""
+    if text is None:
+        return now.year - 1 if month > now.month else now.year
+    return int(text) + 2000 if len(text) == 2 else int(text)
 
 
 def _at(day: datetime, clock: str) -> datetime:
