@@ -10,6 +10,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+#: Slurm 22.05's error for an answer with no jobs in it, which is none to us (ESLURM_REST_EMPTY_RESULT).
+_EMPTY_RESULT = 9003
+
 
 class BrokenOffError(Exception):
     """A JSON text that does not end where its first bracket closes, or is none."""
@@ -100,6 +103,8 @@ def errors_of(answer: Mapping[str, Any]) -> str:
     said = []
     for error in answer.get("errors") or ():
         if isinstance(error, dict):
+            if error.get("error_number") == _EMPTY_RESULT:
+                continue
             words = [str(error[key]) for key in ("error", "description", "source") if error.get(key)]
             said.append(": ".join(dict.fromkeys(words)))
         else:
