@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from accounting.arrays import Floats
@@ -140,6 +140,11 @@ class GpuSamples:
     labels: tuple[LabelSpan, ...] = ()  # who held it, as the exporter's job mapping says
 
     @property
+    def meter(self) -> str:
+        """What the meter is known by."""
+        return self.device.uuid
+
+    @property
     def first_s(self) -> float:
         """When its first sample was taken; infinity where there is none."""
         return min((float(times[0]) for times in (self.energy_time_s, self.power_time_s) if times.size), default=inf)
@@ -148,6 +153,83 @@ class GpuSamples:
     def last_s(self) -> float:
         """When its last sample was taken; minus infinity where there is none."""
         return max((float(times[-1]) for times in (self.energy_time_s, self.power_time_s) if times.size), default=-inf)
+
+
+class Readings(Protocol):
+    """What a meter showed: an energy counter, a power gauge, or both, each at its own time stamps (UTC epoch s)."""
+
+    @property
+    def energy_time_s(self) -> Floats:
+        """When the counter was read."""
+        ...
+
+    @property
+    def energy_j(self) -> Floats:
+        """The cumulative counter."""
+        ...
+
+    @property
+    def power_time_s(self) -> Floats:
+        """When the gauge was read."""
+        ...
+
+    @property
+    def power_w(self) -> Floats:
+        """The gauge."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostReadings:
+    """The raw samples of one meter of a node, in order; what a meter does not have is empty."""
+
+    energy_time_s: Floats
+    energy_j: Floats
+    power_time_s: Floats
+    power_w: Floats
+
+    @property
+    def first_s(self) -> float:
+        """When its first sample was taken; infinity where there is none."""
+        return min((float(times[0]) for times in (self.energy_time_s, self.power_time_s) if times.size), default=inf)
+
+    @property
+    def last_s(self) -> float:
+        """When its last sample was taken; minus infinity where there is none."""
+        return max((float(times[-1]) for times in (self.energy_time_s, self.power_time_s) if times.size), default=-inf)
+
+
+@dataclass(frozen=True, slots=True)
+class HostSamples:
+    """What a node's own meters showed. `parts` by name: where there are several (sockets, memory), they add up."""
+
+    node: str
+    parts: Mapping[str, HostReadings]
+
+    @property
+    def meter(self) -> str:
+        """What the meter is known by."""
+        return self.node
+
+    @property
+    def first_s(self) -> float:
+        """From when on all of its parts are known."""
+        return max((part.first_s for part in self.parts.values()), default=inf)
+
+    @property
+    def last_s(self) -> float:
+        """Up to when all of its parts are known."""
+        return min((part.last_s for part in self.parts.values()), default=-inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What of a node Slurm hands out, and what it draws without its GPUs while no job is on it."""
+
+    name: str
+    cpus: int  # as Slurm counts them, those kept back for the system not included
+    memory_mb: float | None = None  # MiB
+    idle_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

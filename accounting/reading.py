@@ -8,55 +8,69 @@ after it, however the period is cut into windows. So the device's nearest sample
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
-from accounting.model import GpuSamples, Reject
+from accounting.model import GpuSamples, HostReadings, HostSamples, Readings, Reject
 
 #: How far out the samples beside a gap are looked for, step by step. What is silent for longer is unknown.
 LOOK_OUT_S = (3600.0, 86400.0, 7 * 86400.0)
 
-Read = Callable[[float, float, Collection[str] | None], Iterable[GpuSamples | Reject]]
+Samples = TypeVar("Samples", GpuSamples, HostSamples)
+
+Read = Callable[[float, float, Collection[str] | None], Iterable[Samples | Reject]]
 
 
 def read_bridged(
-    read: Read, start_s: float, end_s: float, margin_s: float, known: Collection[str]
-) -> Iterator[GpuSamples | Reject]:
-    """The samples of [start_s, end_s] and `margin_s` on each side, and beyond where a device is silent at an edge.
+    read: Read[Samples], start_s: float, end_s: float, margin_s: float, known: Collection[str]
+) -> Iterator[Samples | Reject]:
+    """The samples of [start_s, end_s] and `margin_s` on each side, and beyond where a meter is silent at an edge.
 
-    `known` are the UUIDs of devices that exist: one that is silent for the whole window is looked for, too.
+    `known` are meters that exist (a GPU's UUID, a node's name): one that is silent for the whole window is looked for,
+    too.
     """
-    found: dict[str, GpuSamples] = {}
+    found: dict[str, Samples] = {}
     for one in read(start_s - margin_s, end_s + margin_s, None):
-        if isinstance(one, GpuSamples):
-            found[one.device.uuid] = one
-        else:
+        if isinstance(one, Reject):
             yield one
-    uuids = {*found, *known}
+        else:
+            found[one.meter] = one
+    meters = {*found, *known}
     nearer_s = margin_s
     for reach_s in LOOK_OUT_S:
-        before = {uuid for uuid in uuids if uuid not in found or found[uuid].first_s > start_s}
-        after = {uuid for uuid in uuids if uuid not in found or found[uuid].last_s < end_s}
+        before = {meter for meter in meters if meter not in found or found[meter].first_s > start_s}
+        after = {meter for meter in meters if meter not in found or found[meter].last_s < end_s}
         for missing, a_s, b_s in (
             (before, start_s - reach_s, start_s - nearer_s),
             (after, end_s + nearer_s, end_s + reach_s),
         ):
-            for one in read(a_s, b_s, missing) if missing else ():
-                if isinstance(one, GpuSamples):
-                    found[one.device.uuid] = _joined(found.get(one.device.uuid), one)
+            read_more(read, a_s, b_s, missing, found)
         nearer_s = reach_s
     yield from found.values()
 
 
-def _joined(one: GpuSamples | None, other: GpuSamples) -> GpuSamples:
-    if one is None:
-        return other
+def read_more(
+    read: Read[Samples], start_s: float, end_s: float, meters: Collection[str], found: dict[str, Samples]
+) -> None:
+    """Add what is known of some meters in another stretch to what was found of them."""
+    for one in read(start_s, end_s, meters) if meters else ():
+        if not isinstance(one, Reject):
+            found[one.meter] = _joined(found[one.meter], one) if one.meter in found else one
+
+
+def _joined(one: Samples, other: Samples) -> Samples:
     first, second = (one, other) if one.first_s <= other.first_s else (other, one)
-    return GpuSamples(
-        device=second.device,
-        energy_time_s=np.concatenate((first.energy_time_s, second.energy_time_s)),
-        energy_j=np.concatenate((first.energy_j, second.energy_j)),
-        power_time_s=np.concatenate((first.power_time_s, second.power_time_s)),
-        power_w=np.concatenate((first.power_w, second.power_w)),
-        labels=first.labels + second.labels,
-    )
+    if isinstance(first, HostSamples):
+        assert isinstance(second, HostSamples)
+        parts = {**first.parts, **second.parts}
+        for name in first.parts.keys() & second.parts.keys():
+            parts[name] = HostReadings(**_appended(first.parts[name], second.parts[name]))
+        return replace(second, parts=parts)
+    return replace(second, **_appended(first, second), labels=first.labels + second.labels)
+
+
+def _appended(first: Readings, second: Readings) -> dict[str, Any]:
+    names = ("energy_time_s", "energy_j", "power_time_s", "power_w")
+    return {name: np.concatenate((getattr(first, name), getattr(second, name))) for name in names}
