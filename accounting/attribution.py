@@ -24,12 +24,16 @@ from accounting.timeline import Timeline
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """The holds on one device: h of each. `capacity` is the share of the device: 1 is the whole GPU."""
+    """The holds on one device: h of each. `capacity` is the share of the device: 1 is the whole GPU.
+
+    `weight` says in what proportion they owe what lies above the idle level, where that is not their capacity.
+    """
 
     attempt: Indices  # index of the attempt in the run's list
     start_s: Floats
     end_s: Floats
     capacity: Floats
+    weight: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def attribute(
     energy counts as above the idle level, so that holders pay for it and the idle line gets the unheld
     capacity's part by time alone.
     """
-    boundaries = np.unique(np.concatenate((holds.start_s, holds.end_s)))
+    boundaries = _boundaries(holds)
     curve = curve.refine(boundaries, _held_between(boundaries, holds))
     inner = boundaries[(boundaries > timeline.start_s) & (boundaries < timeline.end_s)]
     points = np.unique(np.concatenate((timeline.edges_s, inner)))
@@ -92,7 +96,8 @@ def attribute(
     base_j = np.where(nobody, energy_j, np.minimum(energy_j, (idle_level_w or 0.0) * known_s))
     idle_j = base_j * unheld
     above_j = energy_j - base_j
-    weight = holds.capacity[pair_hold] / held_capacity[pair_piece]
+    weight = holds.capacity[pair_hold] if holds.weight is None else holds.weight[pair_hold]
+    weight = weight / sum_by(pair_piece, weight, length_s.size)[pair_piece]
     pair_j = base_j[pair_piece] * capacity + above_j[pair_piece] * weight
 
     usage = _sum_usage(
@@ -160,6 +165,17 @@ def spread(attempt: Indices, start_s: Floats, end_s: Floats, power_w: Floats, ti
         measured_s=np.zeros(row.size),
         energy_j=np.nan_to_num(power_w)[row] * length_s,
     )
+
+
+def divided(curve: EnergyCurve, holds: Holds) -> EnergyCurve:
+    """The curve as `attribute` sees it: divided where a hold begins or ends inside a sample window."""
+    boundaries = _boundaries(holds)
+    return curve.refine(boundaries, _held_between(boundaries, holds))
+
+
+def _boundaries(holds: Holds) -> Floats:
+    """The instants at which the device's holders change."""
+    return np.unique(np.concatenate((holds.start_s, holds.end_s)))
 
 
 def _held_between(boundaries: Floats, holds: Holds) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accounting.arrays import Floats, Indices, sum_by
-from accounting.model import GpuSamples, Method
+from accounting.model import Method, Readings
 
 #: How far from a divided window the levels on its two sides are read. Short enough to follow a job's phases and a GPU
 #: that cools down after a job, long enough to average bursts: ten samples at DCGM's default of 30 s.
@@ -111,17 +111,17 @@ class EnergyCurve:
         return _divide_windows(self, edges_s, held)
 
 
-def curve_from_samples(samples: GpuSamples, max_gap_s: float) -> EnergyCurve:
+def curve_from_samples(samples: Readings, max_gap_s: float, most_w: float = MAX_GPU_POWER_W) -> EnergyCurve:
     """The curve of a device from its counter, or from its power where there is no counter.
 
-    Samples may be out of order or doubled; blanks, NaN and what no GPU can draw are left out. A fall of the counter is
-    a restart of the driver: what lies across it comes from the power samples, and without them
+    Samples may be out of order or doubled; blanks, NaN and a counter faster than `most_w` are left out. A fall of the
+    counter is a restart of the driver: what lies across it comes from the power samples, and without them
     from the new counter's value, which is a lower bound and counted as such.
     """
     counter_s, counter_j = _clean(samples.energy_time_s, samples.energy_j, BLANK_J)
     power_s, power_w = _clean(samples.power_time_s, samples.power_w, BLANK_W)
     if counter_s.size >= 2:
-        counter_s, counter_j = _drop_glitches(counter_s, counter_j)
+        counter_s, counter_j = _drop_glitches(counter_s, counter_j, most_w)
     if counter_s.size < 2:
         return _curve_from_power(power_s, power_w, max_gap_s)
     used_j = np.diff(counter_j)
@@ -131,7 +131,7 @@ def curve_from_samples(samples: GpuSamples, max_gap_s: float) -> EnergyCurve:
         by_power = _power_integral(power_s, power_w, start_s, end_s)
         lower_bound[window] = by_power is None
         used_j[window] = counter_j[window + 1] if by_power is None else max(by_power, counter_j[window + 1])
-    return _curve(counter_s, used_j, lower_bound, max_gap_s, "counter")
+    return curve_from_windows(counter_s, used_j, lower_bound, max_gap_s, "counter")
 
 
 def _clean(time_s: Floats, value: Floats, blank: float) -> tuple[Floats, Floats]:
@@ -146,29 +146,28 @@ def _clean(time_s: Floats, value: Floats, blank: float) -> tuple[Floats, Floats]
     return time_s, value
 
 
-def _drop_glitches(time_s: Floats, counter_j: Floats) -> tuple[Floats, Floats]:
+def _drop_glitches(time_s: Floats, counter_j: Floats, most_w: float) -> tuple[Floats, Floats]:
     """Leave out samples that neither a running counter nor a restart explains.
 
-    A counter that rises by more than `MAX_GPU_POWER_W` allows, or that falls to more than it could have counted since,
+    A counter that rises by more than `most_w` allows, or that falls to more than it could have counted since,
     is wrong at one of the two samples: at the later one if leaving it out mends the curve, else at the earlier one.
     """
     for _ in range(counter_j.size):
         step_j, step_s = np.diff(counter_j), np.diff(time_s)
-        most_j = step_s * MAX_GPU_POWER_W
+        most_j = step_s * most_w
         bad = np.flatnonzero((step_j > most_j) | ((step_j < 0) & (counter_j[1:] > most_j)))
         if not bad.size:
             break
         window = int(bad[0])
         mended = window + 2 < counter_j.size and _believable(
-            counter_j[window], counter_j[window + 2], float(time_s[window + 2] - time_s[window])
+            counter_j[window], counter_j[window + 2], float(time_s[window + 2] - time_s[window]) * most_w
         )
         wrong = window + 1 if mended or window + 2 >= counter_j.size else window
         time_s, counter_j = np.delete(time_s, wrong), np.delete(counter_j, wrong)
     return time_s, counter_j
 
 
-def _believable(before_j: float, after_j: float, seconds: float) -> bool:
-    most_j = seconds * MAX_GPU_POWER_W
+def _believable(before_j: float, after_j: float, most_j: float) -> bool:
     return bool(0 <= after_j - before_j <= most_j or (after_j < before_j and after_j <= most_j))
 
 
@@ -185,12 +184,13 @@ def _curve_from_power(power_s: Floats, power_w: Floats, max_gap_s: float) -> Ene
     if power_s.size < 2:
         return EnergyCurve.unknown()
     used_j = np.diff(power_s) * (power_w[1:] + power_w[:-1]) / 2
-    return _curve(power_s, used_j, np.zeros(used_j.size, dtype=bool), max_gap_s, "power")
+    return curve_from_windows(power_s, used_j, np.zeros(used_j.size, dtype=bool), max_gap_s, "power")
 
 
-def _curve(
+def curve_from_windows(
     time_s: Floats, used_j: Floats, lower_bound: NDArray[np.bool_], max_gap_s: float, method: Method
 ) -> EnergyCurve:
+    """The curve that used `used_j` (n, J) in the windows between `time_s` (n+1)."""
     length_s = np.diff(time_s)
     nothing = np.zeros(0)
     return EnergyCurve(
