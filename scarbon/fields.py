@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
@@ -40,6 +40,7 @@ class Field:
     show: Show
     width: int
     about: str
+    whole: bool = False  # a number or a duration: never cut, as in sacct
 
 
 def _text(attribute: str) -> Show:
@@ -119,14 +120,14 @@ FIELDS = {
     field.name.lower(): field
     for field in (
         Field("Account", _text("account"), 10, "account"),
-        Field("AllocCPUS", _text("cpus"), 10, "CPUs allocated"),
+        Field("AllocCPUS", _text("cpus"), 10, "CPUs allocated", True),
         Field("Cluster", _text("cluster"), 10, "cluster"),
         Field("CO2e", _mass("co2e_location_g"), 10, "operational emissions by the grid's intensity (location-based)"),
         Field("CO2eMarket", _mass("co2e_market_g"), 10, "the same by the site's contracts (market-based)"),
         Field("CO2eEmbodied", _mass("co2e_embodied_g"), 12, "share of the making of the GPUs, best estimate"),
         Field("Coverage", _coverage, 8, "share of the GPU time that was measured"),
-        Field("Elapsed", lambda job, style: units.duration(_elapsed_s(job, style)), 10, "run time, [D-]HH:MM:SS"),
-        Field("ElapsedRaw", lambda job, style: str(_elapsed_s(job, style)), 10, "run time in seconds"),
+        Field("Elapsed", lambda job, style: units.duration(_elapsed_s(job, style)), 10, "run time, [D-]HH:MM:SS", True),
+        Field("ElapsedRaw", lambda job, style: str(_elapsed_s(job, style)), 10, "run time in seconds", True),
         Field("End", _time("end"), 19, "when it ended"),
         Field("ExitCode", _text("exit_code"), 8, "exit code and signal"),
         Field("FacilityEnergy", _energy("facility_energy_j"), 14, "IT energy times PUE (J with --noconvert)"),
@@ -138,9 +139,11 @@ FIELDS = {
         Field("JobIDRaw", _text("job_id_raw"), -12, "Slurm's own number of it"),
         Field("JobName", _text("name"), 10, "name"),
         Field("Method", _text("method"), 8, "how its energy was found: counter, power, slurm, model, none"),
-        Field("NCPUS", _text("cpus"), 10, "CPUs allocated"),
-        Field("NGPUs", _text("gpus"), 6, "GPUs allocated"),
-        Field("NNodes", lambda job, style: str(len(job.nodes.split(",")) if job.nodes else 0), 8, "nodes allocated"),
+        Field("NCPUS", _text("cpus"), 10, "CPUs allocated", True),
+        Field("NGPUs", _text("gpus"), 6, "GPUs allocated", True),
+        Field(
+            "NNodes", lambda job, style: str(len(job.nodes.split(",")) if job.nodes else 0), 8, "nodes allocated", True
+        ),
         Field("NodeList", _nodes, 15, "nodes"),
         Field("Partition", _text("partition"), 10, "partition"),
         Field("PUE", _number("pue", ".2f"), 6, "facility energy over IT energy"),
@@ -148,8 +151,8 @@ FIELDS = {
         Field("Start", _time("start"), 19, "when it started"),
         Field("State", _text("state"), 10, "state"),
         Field("Submit", _time("submit"), 19, "when it was submitted"),
-        Field("Suspended", lambda job, style: units.duration(job.suspended_s), 10, "time suspended"),
-        Field("UID", _text("uid"), 6, "the user's number"),
+        Field("Suspended", lambda job, style: units.duration(job.suspended_s), 10, "time suspended", True),
+        Field("UID", _text("uid"), 6, "the user's number", True),
         Field("User", _text("user"), 9, "user"),
         Field("WCKey", _text("wckey"), 10, "workload characterisation key"),
     )
@@ -167,23 +170,28 @@ def parse_format(text: str) -> list[Field]:
             close = get_close_matches(name.lower(), FIELDS, n=1)
             advice = f"did you mean {FIELDS[close[0]].name}?" if close else "see scarbon jobs --helpformat"
             raise WrongUseError(f"no such field: {name!r}", advice)
-        width = int(match.group(2)) if match.group(2) else field.width
-        chosen.append(Field(field.name, field.show, width, field.about))
+        width = int(match.group(2) or 0) or field.width
+        chosen.append(replace(field, width=width))
     return chosen
 
 
 def table(fields: Sequence[Field], rows: Sequence[Sequence[str]], header: bool) -> list[str]:
-    """Lines of fixed width as sacct's: what is too long ends in `+`."""
+    """Lines of fixed width as sacct's: a text that is too long ends in `+`, a name in the header is cut."""
     lines = []
     if header:
-        lines.append(" ".join(_cell(field.name, field.width) for field in fields))
+        lines.append(" ".join(_aligned(field.name[: abs(field.width)], field.width) for field in fields))
         lines.append(" ".join("-" * abs(field.width) for field in fields))
-    lines += [" ".join(_cell(cell, field.width) for cell, field in zip(row, fields, strict=True)) for row in rows]
+    lines += [" ".join(_cell(cell, field) for cell, field in zip(row, fields, strict=True)) for row in rows]
     return [f"{line} " for line in lines]
 
 
-def _cell(text: str, width: int) -> str:
-    size = abs(width)
+def _cell(text: str, field: Field) -> str:
+    size = abs(field.width)
     text = "".join(char if char.isprintable() else "?" for char in text)
-    shown = text if len(text) <= size else text[: size - 1] + "+"
-    return shown.ljust(size) if width < 0 else shown.rjust(size)
+    if len(text) > size and not field.whole:
+        text = text[: size - 1] + "+"
+    return _aligned(text, field.width)
+
+
+def _aligned(text: str, width: int) -> str:
+    return text.ljust(-width) if width < 0 else text.rjust(width)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-_ENERGY_J = (("Wh", 3.6e3), ("kWh", 3.6e6), ("MWh", 3.6e9), ("GWh", 3.6e12))
-_MASS_G = (("mg", 1e-3), ("g", 1.0), ("kg", 1e3), ("t", 1e6), ("kt", 1e9))
+_ENERGY_J = (("mWh", 3.6), ("Wh", 3.6e3), ("kWh", 3.6e6), ("MWh", 3.6e9), ("GWh", 3.6e12), ("TWh", 3.6e15))
+_MASS_G = (("mg", 1e-3), ("g", 1.0), ("kg", 1e3), ("t", 1e6), ("kt", 1e9), ("Mt", 1e12))
 
 
 def energy(energy_j: float | None, unknown: str = "") -> str:
-    """Joules as Wh, kWh, MWh or GWh."""
+    """Joules as mWh, Wh, kWh, MWh, GWh or TWh."""
     return unknown if energy_j is None else _fit(energy_j, _ENERGY_J)
 
 
 def mass(mass_g: float | None, unknown: str = "") -> str:
-    """Grams of CO2e as mg, g, kg, t or kt."""
+    """Grams of CO2e as mg, g, kg, t, kt or Mt."""
     return unknown if mass_g is None else _fit(mass_g, _MASS_G)
 
 
 def share(ratio: float | None, unknown: str = "") -> str:
-    """A ratio in per cent; 100% only for all of it."""
+    """A ratio in per cent; 100% only for all of it, and 0% only for none."""
     if ratio is None:
         return unknown
     percent = ratio * 100
-    text = f"{percent:.1f}".removesuffix(".0")
-    return f"{min(percent, 99.9):.1f}%" if text == "100" and percent < 100 - 1e-9 else f"{text}%"
+    if percent == 0 or percent > 100 - 1e-9:
+        return f"{percent:.0f}%"
+    return f"{min(max(percent, 0.1), 99.9):.1f}".removesuffix(".0") + "%"
 
 
 def duration(seconds: float) -> str:
