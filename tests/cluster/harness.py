@@ -1,12 +1,12 @@
 """A whole cluster on this machine: Slurm with its books, GPU nodes with our hooks and exporters, and Prometheus.
 
 `with running_cluster() as cluster:` starts it (some ten seconds) and stops it by process id, whatever happens
-in between; its files are in one folder below /tmp, with short paths (a socket's may have 108 bytes) that the test
-users may enter.
+in between; all its files are in one folder.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +25,11 @@ from tests.cluster.users import add_users
 ACCOUNTS = {"ada": "phys", "bob": "phys", "eve": "chem"}
 #: The interpreter of the jobs: that of the tests may lie where other users cannot go.
 JOB_PYTHON = "/usr/bin/python3"
+#: Where clusters have their folders: paths are short (a socket's may have 108 bytes), and the test users may enter.
+TEMP = Path("/tmp")
+PREFIX = "scb-"
+#: The file in a cluster's folder that names the process whose cluster it is.
+OWNER = "owner"
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,13 @@ class Cluster:
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """Start everything; stop everything. ClusterError where a part does not come up or something was left behind."""
+    clear_away_dead_runs(TEMP)
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="scb-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMP))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
-        (folder / "log").mkdir()
-        processes = Processes(folder / "log", mark=folder.name)
+        (folder / OWNER).write_text(str(os.getpid()))
+        processes = Processes(folder)
         users = add_users(processes, list(ACCOUNTS), stack)
         stack.callback(_stop, processes)
         home, load_dir = folder / "home", folder / "load"
@@ -91,6 +97,14 @@ def running_cluster() -> Iterator[Cluster]:
         yield Cluster(
             folder, processes, slurm, nodes, exporters, prometheus, users, journal_dir, home=home, load_dir=load_dir
         )
+
+
+def clear_away_dead_runs(temp: Path) -> None:
+    """Remove what is left of runs that were killed before they could stop their clusters."""
+    for owner in temp.glob(f"{PREFIX}*/{OWNER}"):
+        if not Path("/proc", owner.read_text()).exists():
+            Processes(owner.parent).stop_all()
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def _hook_of_the_node(folder: Path) -> Path:

@@ -1,8 +1,9 @@
 """The processes of a cluster in the tests: started, waited for, and stopped again by process id, whatever happens.
 
 Every process is a child of ours in a session of its own (Ctrl-C in the terminal reaches pytest alone, which then
-stops them in order), gets SIGTERM when this process dies without a word, and carries `MARK` in its environment. What
-it starts in turn inherits the mark (slurmstepd and the jobs do), so that nothing can be left behind unseen.
+stops them in order), gets SIGTERM when this process dies without a word, and is known by the cluster's folder: it has
+it in its environment, and works inside it. What it starts in turn inherits one or the other (slurmstepd overwrites its
+environment, and a job may go elsewhere), so that nothing can be left behind unseen.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ class Service:
 
 
 class Processes:
-    """The services of one cluster, and the commands that are run against it."""
+    """The services of one cluster, whose files are in `folder`, and the commands that are run against it."""
 
-    def __init__(self, logs: Path, mark: str) -> None:
-        self.logs = logs
-        self.mark = mark
-        self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", MARK: mark}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.logs = folder / "log"
+        self.logs.mkdir(exist_ok=True)
+        self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", MARK: str(folder)}
         self.services: list[Service] = []
 
     def start(
@@ -85,27 +87,28 @@ class Processes:
         """Stop every service, the last started first; the command lines of what had outlived them and was killed."""
         while self.services:
             self.stop(self.services[-1])
-        left = self.marked()
+        left = self.ours()
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         deadline = time.monotonic() + 5
-        while self.marked() and time.monotonic() < deadline:
+        while self.ours() and time.monotonic() < deadline:
             time.sleep(0.02)
         return list(left.values())
 
-    def marked(self) -> dict[int, str]:
-        """Every living process that carries our mark: process id and command line."""
-        wanted = f"{MARK}={self.mark}".encode()
+    def ours(self) -> dict[int, str]:
+        """Every living process of this cluster: process id and command line."""
+        mark = f"{MARK}={self.folder}".encode()
         found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
+        for process in Path("/proc").glob("[0-9]*"):
             try:
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    found[int(folder.name)] = command.strip()
-            except OSError:  # it ended meanwhile
+                marked = mark in (process / "environ").read_bytes().split(b"\0")
+                if marked or (process / "cwd").readlink().is_relative_to(self.folder):
+                    command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(process.name)] = command.strip()
+            except OSError:  # it ended meanwhile, or is none that may be asked
                 continue
         return found
 

@@ -16,6 +16,7 @@ from tests.cluster.processes import ClusterError, Processes, Service, free_port
 from tests.cluster.services import Database
 
 CLUSTER = "alpha"
+PARTITION = "gpu"
 CPUS_PER_NODE = 16
 CREDENTIAL_S = 15
 
@@ -90,7 +91,7 @@ class Slurm:
             f"SlurmdParameters=config_overrides\nReturnToService=2\n"
             # Nobody waits for a person here: cancel fast, schedule at once, forget no job while the tests run.
             f"KillWait=1\nMinJobAge=3600\nSchedulerParameters=batch_sched_delay=0,bf_interval=1\n"
-            f"{node_lines}PartitionName=gpu Nodes={names} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO\n"
+            f"{node_lines}PartitionName={PARTITION} Nodes={names} Default=YES MaxTime=INFINITE State=UP\n"
             f"{extra}"
         )
 
@@ -128,12 +129,12 @@ class Slurm:
         """Cancel every job and wait until the last slurmstepd has gone: stopping slurmd alone would leave it."""
         if not self.answers("scontrol", "ping"):
             return
-        self.run("scancel", "--full", *[f"--state={state}" for state in ("PENDING", "RUNNING", "SUSPENDED")])
+        self.run("scancel", "--full", f"--partition={PARTITION}")
 
         def gone() -> bool:
-            return not any("slurmstepd" in command for command in self.processes.marked().values())
+            return not self.queue() and not any("slurmstepd" in command for command in self.processes.ours().values())
 
-        self.processes.wait_until(gone, "the last slurmstepd has gone", timeout_s=30)
+        self.processes.wait_until(gone, "the last job and its slurmstepd have gone", timeout_s=30)
 
     # --- what people say to it
 

@@ -26,7 +26,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/cluster/test_below_
 OWNER = """\
 import pathlib, sys, time
 from tests.cluster.processes import Processes
-service = Processes(pathlib.Path(sys.argv[1]), "orphans").start("sleep", ["sleep", "600"])
+service = Processes(pathlib.Path(sys.argv[1])).start("sleep", ["sleep", "600"])
 print(service.process.pid, flush=True)
 time.sleep(600)
 """
@@ -76,16 +76,15 @@ def test_a_run_without_a_cluster_says_so_at_its_end() -> None:
 
 
 def test_what_outlives_its_service_is_found_and_killed(tmp_path: Path) -> None:
-    processes = Processes(tmp_path, mark=tmp_path.name)
-    # Like slurmstepd: a session of its own, and on when the daemon that started it ends.
-    script = "setsid sleep 600 & echo $! > child; exec sleep 500"
+    processes = Processes(tmp_path)
+    # In sessions of their own, and on when their daemon ends: one hides its environment, as slurmstepd does, and the
+    # other one goes elsewhere, as a job may.
+    script = "setsid env -i sleep 600 & cd / && setsid sleep 700 & exec sleep 500"
     processes.start("daemon", ["sh", "-c", script])
-    child = tmp_path / "child"
-    processes.wait_until(lambda: child.exists() and child.read_text().strip(), "the child runs")
-    assert sorted(processes.marked().values()) == ["sleep 500", "sleep 600"]
-    assert processes.stop_all() == ["sleep 600"]
-    assert not alive(int(child.read_text()))
-    assert processes.marked() == {}
+    running = ["sleep 500", "sleep 600", "sleep 700"]
+    processes.wait_until(lambda: sorted(processes.ours().values()) == running, "all three run")
+    assert sorted(processes.stop_all()) == ["sleep 600", "sleep 700"]
+    assert processes.ours() == {}
 
 
 def test_services_end_when_the_tests_are_killed(tmp_path: Path) -> None:
@@ -102,8 +101,26 @@ def test_services_end_when_the_tests_are_killed(tmp_path: Path) -> None:
     assert wait_until_gone(pid)
 
 
+def test_what_a_killed_run_left_is_cleared_away_by_the_next(tmp_path: Path) -> None:
+    mine, dead = (tmp_path / f"{harness.PREFIX}{name}" for name in ("mine", "dead"))
+    running = []
+    for folder, owner in ((mine, str(os.getpid())), (dead, "no such process")):
+        folder.mkdir()
+        (folder / harness.OWNER).write_text(owner)
+        processes = Processes(folder)
+        processes.start("sleep", ["sleep", "600"])
+        running.append(processes)
+    harness.clear_away_dead_runs(tmp_path)
+    assert not dead.exists()
+    assert running[1].ours() == {}
+    assert mine.exists()
+    assert list(running[0].ours().values()) == ["sleep 600"]
+    for processes in running:
+        processes.stop_all()
+
+
 def test_a_service_that_ends_early_is_named_with_its_last_words(tmp_path: Path) -> None:
-    processes = Processes(tmp_path, mark=tmp_path.name)
+    processes = Processes(tmp_path)
     processes.start("broken", ["sh", "-c", "echo no such key; exit 1"])
     with pytest.raises(ClusterError, match=r"(?s)broken ended while waiting until it answers.*no such key"):
         processes.wait_until(lambda: False, "it answers", timeout_s=30)
@@ -126,6 +143,6 @@ def test_a_set_up_that_fails_half_way_leaves_nothing(monkeypatch: pytest.MonkeyP
     with pytest.raises(ClusterError, match="no database today"), harness.running_cluster():
         pass
     (processes,) = seen
-    assert processes.marked() == {}
-    assert not processes.logs.parent.exists()
+    assert processes.ours() == {}
+    assert not processes.folder.exists()
     assert {user.pw_name for user in pwd.getpwall()} == users

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 import secrets
 from contextlib import ExitStack
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from tests.cluster.processes import Processes
 
-COMMENT = "scarbon cluster test, process"
+COMMENT = "scarbon cluster test in"
 
 
 def add_users(processes: Processes, names: list[str], stack: ExitStack) -> dict[str, str]:
@@ -19,8 +18,8 @@ def add_users(processes: Processes, names: list[str], stack: ExitStack) -> dict[
     The stack removes them. Users of a run that was killed before it could remove them are removed first.
     """
     for entry in pwd.getpwall():
-        text, _, process = entry.pw_gecos.rpartition(" ")
-        if text == COMMENT and not Path("/proc", process).exists():
+        text, _, folder = entry.pw_gecos.rpartition(" ")
+        if text == COMMENT and not Path(folder).exists():
             remove_user(processes, entry.pw_name)
 
     suffix = secrets.token_hex(2)
@@ -28,7 +27,7 @@ def add_users(processes: Processes, names: list[str], stack: ExitStack) -> dict[
     for name in names:
         user = f"{name}_{suffix}"
         options = ["--no-create-home", "--home-dir=/nonexistent", "--shell=/bin/sh", "--user-group"]
-        processes.run(["useradd", *options, f"--comment={COMMENT} {os.getpid()}", user])
+        processes.run(["useradd", *options, f"--comment={COMMENT} {processes.folder}", user])
         stack.callback(remove_user, processes, user)
         users[name] = user
     return users
