@@ -11,6 +11,7 @@ long as the answers so far allow.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,6 @@ from typing import Any
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from accounting.sources import SourceError
@@ -27,6 +27,15 @@ from accounting.sources import SourceError
 SAMPLES_PER_ANSWER = 500_000
 FIRST_SPAN_S = 3600.0
 SHORTEST_SPAN_S = 60.0
+
+#: A server that is busy or starts up is asked again within two seconds; one that does not answer in time is not.
+RETRY = Retry(
+    total=3,
+    read=False,
+    backoff_factor=0.3,
+    status_forcelist=(429, 502, 503, 504),
+    raise_on_status=False,  # the last answer is kept, with the server's own words
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +67,15 @@ class Prometheus:
             url=endpoint.url,
             headers=dict(endpoint.headers) or None,
             auth=endpoint.auth,
+            retry=RETRY,  # it puts an adapter of its own on our session
             session=_session(endpoint),
             timeout=endpoint.timeout_s,
         )
 
-    def check(self) -> str:
-        """The server's version, or SourceError."""
-        answer = self._ask(lambda: self._connection._session.get(f"{self.endpoint.url}/api/v1/status/buildinfo",
-            timeout=self.endpoint.timeout_s).json())  # fmt: skip
-        return str(answer.get("data", {}).get("version", "of unknown version"))
-
     def query(self, query: str, time_s: float) -> list[dict[str, Any]]:
         """The answer to an instant query."""
         result = self._ask(lambda: self._connection.custom_query(query, params={"time": f"{time_s:.3f}"}))
-        if not isinstance(result, list):
+        if not isinstance(result, list) or not all(isinstance(one, dict) for one in result):
             raise self._error(f"answered {query} with a single value where series were expected")
         return result
 
@@ -125,16 +129,6 @@ class TooManySamplesError(SourceError):
 
 def _session(endpoint: Endpoint) -> requests.Session:
     session = requests.Session()
-    retry = Retry(
-        total=3,
-        backoff_factor=0.3,
-        status_forcelist=(429, 502, 503, 504),
-        allowed_methods=("GET", "POST"),
-        raise_on_status=False,  # the last answer is kept, with the server's own words
-    )
-    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=4)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
     if endpoint.ca_file is not None:
         session.verify = endpoint.ca_file
     session.hooks["response"].append(lambda response, **_: _checked(response, endpoint.url))
@@ -172,4 +166,4 @@ def _root_cause(error: BaseException) -> str:
     reason: Any = error
     while getattr(reason, "reason", None) is not None or (reason.args and isinstance(reason.args[0], BaseException)):
         reason = getattr(reason, "reason", None) or reason.args[0]
-    return str(reason).rsplit(": ", 1)[-1]
+    return re.sub(r"\[Errno -?\d+\] ", "", str(reason).rpartition(": ")[2])
