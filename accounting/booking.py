@@ -17,15 +17,34 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from accounting.arrays import Floats
-from accounting.attribution import Balance, Holds, Usage, attribute, spread
+from accounting.attribution import Balance, Holds, Usage, attribute, divided, spread
 from accounting.clock import day_of, day_start, slot_edges
 from accounting.energy import MARGIN_S, EnergyCurve, curve_from_samples
 from accounting.holders import Hold, settle
+from accounting.host import (
+    NO_HOLDS,
+    HostBySlurm,
+    HostMetered,
+    HostModel,
+    HostRule,
+    host_curve,
+    host_warnings,
+    mean_power_w,
+    node_holds,
+)
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
 from accounting.ledger.store import Ledger
-from accounting.model import AttemptKey, FactorSlot, GpuSamples, Job, Method, Reject
+from accounting.model import AttemptKey, FactorSlot, GpuSamples, HostSamples, Job, Method, Node, Reject
 from accounting.reading import LOOK_OUT_S, read_bridged
-from accounting.sources import Factors, FactorSource, GpuEnergySource, HolderSource, JobSource
+from accounting.sources import (
+    Factors,
+    FactorSource,
+    GpuEnergySource,
+    HolderSource,
+    HostEnergySource,
+    JobSource,
+    NodeSource,
+)
 from accounting.timeline import Timeline, build_timeline
 
 SECONDS_PER_YEAR = 365.25 * 86400
@@ -39,26 +58,14 @@ UNNAMED_GPUS = Meter(MeterKey("gpu", ""), node="", model="")
 
 
 @dataclass(frozen=True, slots=True)
-class HostModel:
-    """The host's power from what a job was allocated; W a core, W a GB (10^9 bytes) of memory."""
-
-    cpu_w_per_core: float
-    memory_w_per_gb: float
-
-    def power_w(self, job: Job) -> float:
-        """The modelled power of a job's cores and memory, NaN where Slurm does not say how much memory it had."""
-        if job.memory_mb is None:
-            return float("nan")
-        return job.cpus * self.cpu_w_per_core + job.memory_mb * 1.048576e-3 * self.memory_w_per_gb
-
-
-@dataclass(frozen=True, slots=True)
 class Sources:
     """Where a cluster's numbers come from. `gpu` is None for a cluster without GPUs."""
 
     jobs: JobSource
     gpu: GpuEnergySource | None
     holders: Sequence[HolderSource]  # in the order of trust
+    host: HostEnergySource | None  # where nodes are metered
+    nodes: NodeSource | None  # None: what can be allocated of a node is not known
     factors: FactorSource
 
 
@@ -68,7 +75,7 @@ class Rules:
 
     zone: ZoneInfo
     max_gap_s: float
-    host: HostModel | None
+    host: HostRule | None
     embodied_gpu_g: float | None  # making one GPU emitted, g, where its model has no figure of its own
     embodied_gpu_model_g: Mapping[str, float]
     lifetime_years: float
@@ -83,13 +90,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """What a run did, and what it found: GPUs that were silent when earlier windows were accounted, and since when.
+    """What a run did, and what it found: meters that were silent when earlier windows were accounted, and since when.
 
     Those windows (`again`) are to be accounted anew, now that the other side of the silence is known.
     """
 
     posted: Posted
-    heard_again: Mapping[str, float]
+    heard_again: Mapping[MeterKey, float]
     warnings: Sequence[str]  # what did not stop the run and should be known, a line each
 
 
@@ -119,10 +126,15 @@ def account(
     read_from_s, read_to_s = timeline.start_s - MARGIN_S, timeline.end_s + MARGIN_S
     silent_since = ledger.silent_since(cluster)
     books.read_jobs(sources.jobs.jobs(read_from_s, read_to_s))
+    hosts: list[HostSamples] = []
+    if sources.host is not None:
+        known = {key.uuid for key in silent_since if key.kind == "host"}
+        hosts = list(books.keep(read_bridged(sources.host.samples, timeline.start_s, timeline.end_s, MARGIN_S, known)))
     samples: list[GpuSamples] = []
     holds: list[Hold] = []
     if sources.gpu is not None:
-        bridged = read_bridged(sources.gpu.samples, timeline.start_s, timeline.end_s, MARGIN_S, silent_since)
+        known = {key.uuid for key in silent_since if key.kind == "gpu"}
+        bridged = read_bridged(sources.gpu.samples, timeline.start_s, timeline.end_s, MARGIN_S, known)
         samples = list(books.keep(bridged))
         tags = [
             (holder.name, list(books.keep(holder.tags(read_from_s, read_to_s, books.jobs, samples))))
@@ -130,15 +142,17 @@ def account(
         ]
         holds, rejects = settle(tags, books.jobs, [one.device for one in samples], read_to_s)
         books.rejects += rejects
-    books.book_gpus(samples, holds)
-    if rules.host is not None:
-        books.book_host(rules.host)
+    curves = books.book_gpus(samples, holds)
+    if isinstance(rules.host, HostMetered):
+        books.book_nodes(hosts, curves, sources.nodes)
+    elif rules.host is not None:
+        books.book_host(rules.host, sources.nodes)
+    last_s = {MeterKey("gpu", one.meter): one.last_s for one in samples}
+    last_s |= {MeterKey("host", one.meter): one.last_s for one in hosts}
     heard_again = {
-        one.device.uuid: since_s
-        for one in samples
-        if (since_s := silent_since.get(one.device.uuid)) is not None
-        and since_s < timeline.start_s
-        and one.last_s > since_s
+        key: since_s
+        for key, heard_s in last_s.items()
+        if (since_s := silent_since.get(key)) is not None and since_s < timeline.start_s and heard_s > since_s
     }
     window = Window(
         cluster=cluster,
@@ -153,13 +167,15 @@ def account(
         balance=books.balance,
         factors=_factors(timeline, factors),
         rejects=books.rejects,
-        silent_since_s={} if end_s < booked[-1][1] else _silences(samples, timeline, set(heard_again)),
+        silent_since_s={} if end_s < booked[-1][1] else _silences(last_s, timeline, set(heard_again)),
     )
     posted = ledger.post(window, {"started_s": started_s, "version": version, "config_digest": config_digest})
-    return Accounted(posted, heard_again, factors.warnings)
+    return Accounted(posted, heard_again, [*factors.warnings, *books.warnings])
 
 
-def again(ledger: Ledger, cluster: str, heard_again: Mapping[str, float], before_s: float) -> list[tuple[float, float]]:
+def again(
+    ledger: Ledger, cluster: str, heard_again: Mapping[MeterKey, float], before_s: float
+) -> list[tuple[float, float]]:
     """What the books hold before `before_s` and since the silences began, as far back as samples are looked for."""
     if not heard_again:
         return []
@@ -180,6 +196,7 @@ class _Books:
         self.usage: list[UsageRow] = []
         self.balance: list[BalanceRow] = []
         self.used: set[AttemptKey] = set()
+        self.warnings: list[str] = []
         self._index: dict[AttemptKey, int] = {}
 
     def keep(self, rows: Iterable[T | Reject]) -> Iterator[T]:
@@ -196,24 +213,63 @@ class _Books:
         self.jobs = list(jobs.values())
         self._index = {key: place for place, key in enumerate(jobs)}
 
-    def book_gpus(self, samples: Sequence[GpuSamples], holds: Sequence[Hold]) -> None:
-        """Attribute each device's energy, those included that somebody held and nobody sampled."""
+    def book_gpus(self, samples: Sequence[GpuSamples], holds: Sequence[Hold]) -> dict[str, list[EnergyCurve]]:
+        """Attribute each device's energy, those included that somebody held and nobody sampled.
+
+        Returns the curves of each node's GPUs.
+        """
         by_device: dict[str, list[Hold]] = defaultdict(list)
         for hold in holds:
             by_device[hold.uuid].append(hold)
+        curves: dict[str, list[EnergyCurve]] = defaultdict(list)
         for one in samples:
             meter = Meter(MeterKey("gpu", one.device.uuid), one.device.node, one.device.model or "")
             curve = curve_from_samples(one, self.rules.max_gap_s)
-            self._book_device(meter, curve, by_device.pop(one.device.uuid, []))
+            held = by_device.pop(one.device.uuid, [])
+            self._book_device(meter, curve, held)
+            curves[one.device.node].append(divided(curve, self._arrays(held)))
         for uuid, held in by_device.items():
             self._book_device(Meter(MeterKey("gpu", uuid), held[0].node, ""), EnergyCurve.unknown(), held)
         self._book_unnamed(holds)
+        return curves
 
-    def book_host(self, model: HostModel) -> None:
-        """The modelled energy of each job's cores and memory."""
+    def book_nodes(
+        self, hosts: Sequence[HostSamples], gpus: Mapping[str, Sequence[EnergyCurve]], source: NodeSource | None
+    ) -> None:
+        """Attribute each metered node's energy without its GPUs, and note the time of jobs on nodes without a meter."""
+        assert isinstance(self.rules.host, HostMetered)
+        nodes = {} if source is None else source.nodes()
+        holds = node_holds(self.jobs, self._index, nodes, self.timeline.end_s + MARGIN_S)
+        overdrawn: dict[str, int] = {}
+        strangers: list[str] = []
+        for one in hosts:
+            if nodes and one.node not in nodes:
+                strangers.append(one.node)
+                continue
+            on_it = gpus.get(one.node, ()) if self.rules.host.includes_gpus else ()
+            found = host_curve(one, on_it, self.rules.host.max_gap_s)
+            self._book_node(one.node, found.curve, holds.pop(one.node, NO_HOLDS), nodes)
+            inside = (found.overdrawn_s >= self.timeline.start_s) & (found.overdrawn_s < self.timeline.end_s)
+            if inside.any():
+                overdrawn[one.node] = int(np.count_nonzero(inside))
+        for node, held in holds.items():
+            self._book_node(node, EnergyCurve.unknown(), held, nodes)
+        self.warnings += host_warnings(overdrawn, strangers, holds)
+
+    def _book_node(self, node: str, curve: EnergyCurve, holds: Holds, nodes: Mapping[str, Node]) -> None:
+        meter = Meter(MeterKey("host", node), node, "")
+        usage, balance = attribute(curve, holds, self.timeline, nodes[node].idle_w if node in nodes else None)
+        self._add_usage(meter, curve.method, "slurm", usage)
+        self._add_balance(meter, curve.method, balance)
+
+    def book_host(self, rule: HostModel | HostBySlurm, source: NodeSource | None) -> None:
+        """The energy of each job's cores and memory, by a model or as Slurm has it."""
         started = [job for job in self.jobs if job.start_s is not None]
-        usage = spread(*self._spans(started), np.array([model.power_w(job) for job in started]), self.timeline)
-        self._add_usage(HOST, "model", "slurm", usage)
+        nodes = {} if source is None else source.nodes()
+        power_w, refused = mean_power_w(rule, started, nodes)
+        usage = spread(*self._spans(started), power_w, self.timeline)
+        self._add_usage(HOST, "model" if isinstance(rule, HostModel) else "slurm", "slurm", usage)
+        self.warnings += [f"host: {count} jobs {reason}" for reason, count in refused.items()]
 
     def _book_device(self, meter: Meter, curve: EnergyCurve, holds: Sequence[Hold]) -> None:
         usage, balance = attribute(curve, self._arrays(holds), self.timeline, None)
@@ -316,13 +372,9 @@ def _nulls(values: Floats) -> list[float | None]:
     return [None if value != value else value for value in values.tolist()]
 
 
-def _silences(samples: Sequence[GpuSamples], timeline: Timeline, but: set[str]) -> dict[str, float | None]:
-    """Since when each device is silent at the end of the period; None for one that is not."""
-    return {
-        one.device.uuid: None if one.last_s >= timeline.end_s else one.last_s
-        for one in samples
-        if one.device.uuid not in but
-    }
+def _silences(last_s: Mapping[MeterKey, float], timeline: Timeline, but: set[MeterKey]) -> dict[MeterKey, float | None]:
+    """Since when each meter is silent at the end of the period; None for one that is not."""
+    return {key: None if heard_s >= timeline.end_s else heard_s for key, heard_s in last_s.items() if key not in but}
 
 
 def _in_window(job: Job, start_s: float, end_s: float) -> bool:

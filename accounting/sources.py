@@ -5,11 +5,11 @@ A source that cannot be reached raises `SourceError`; a row that cannot be under
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from accounting.model import FactorSlot, GpuSamples, Job, Reject, Tag
+from accounting.model import FactorSlot, GpuSamples, HostSamples, Job, Node, Reject, Tag
 
 
 class SourceError(Exception):
@@ -40,6 +40,26 @@ class GpuEnergySource(Protocol):
         self, start_s: float, end_s: float, uuids: Collection[str] | None = None
     ) -> Iterator[GpuSamples | Reject]:
         """Yield the samples in [start_s, end_s] of each GPU, or of those named, once for each physical GPU."""
+        ...
+
+
+class HostEnergySource(Protocol):
+    """Samples of the nodes' own meters."""
+
+    name: str
+
+    def samples(
+        self, start_s: float, end_s: float, nodes: Collection[str] | None = None
+    ) -> Iterator[HostSamples | Reject]:
+        """Yield the samples in [start_s, end_s] of each node, or of those named, once for each."""
+        ...
+
+
+class NodeSource(Protocol):
+    """What the cluster's nodes are."""
+
+    def nodes(self) -> Mapping[str, Node]:
+        """The cluster's nodes by name, as they are now."""
         ...
 
 
@@ -81,6 +101,9 @@ class IntensitySource(Protocol):
 
     name: str
 
-    def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
-        """The slots known in [start_s, end_s), in order and without overlap; holes are left out."""
+    def slots(self, start_s: float, end_s: float) -> Iterable[FactorSlot]:
+        """The slots known in [start_s, end_s), holes left out.
+
+        A source that fails half way gives what it has before it raises `SourceError`.
+        """
         ...

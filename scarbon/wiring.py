@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from accounting.booking import HostModel, Rules, Sources
+from accounting.booking import Rules, Sources
+from accounting.host import HostModel
 from accounting.sources import Factors, FactorSource, GpuEnergySource, HolderSource, JobSource, SourceError
 from collectors.dcgm import DcgmSource
 from collectors.grid.chain import fill
@@ -29,6 +30,8 @@ def sources(config: SiteConfig, name: str) -> Sources:
         jobs=job_source(config, name),
         gpu=gpu_source(name, cluster.gpu) if cluster.gpu is not None else None,
         holders=holder_sources(name, cluster.gpu) if cluster.gpu is not None else (),
+        host=None,
+        nodes=None,
         factors=factor_source(config),
     )
 

@@ -10,7 +10,10 @@ from accounting.model import AttemptKey, FactorSlot, Job, Method, Reject
 
 
 class MeterKey(NamedTuple):
-    """What energy is read from. `kind` is gpu or host; a gpu with an empty UUID is one that no source can name."""
+    """What energy is read from. `kind` is gpu or host; a node's host part has the node's name for a UUID.
+
+    An empty UUID is a gpu that no source can name, or the host parts of all nodes, where a model knows no nodes.
+    """
 
     kind: str
     uuid: str
@@ -80,7 +83,7 @@ class Window:
     balance: Sequence[BalanceRow]
     factors: Sequence[tuple[str, FactorSlot]]
     rejects: Sequence[Reject]
-    silent_since_s: Mapping[str, float | None]  # by UUID: devices whose silence at the end of the books is to be noted
+    silent_since_s: Mapping[MeterKey, float | None]  # meters whose silence at the end of the books is to be noted
 
 
 @dataclass(frozen=True, slots=True)

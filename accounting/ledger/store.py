@@ -98,21 +98,21 @@ class Ledger:
             )
             return [(row.start_s, row.end_s) for row in rows]
 
-    def silent_since(self, cluster: str) -> dict[str, float | None]:
-        """The cluster's GPUs by UUID, and since when each is silent at the end of the books, if it is."""
+    def silent_since(self, cluster: str) -> dict[MeterKey, float | None]:
+        """The cluster's GPUs and metered nodes, and since when each is silent at the end of the books, if it is."""
         table = schema.meters
-        chosen = select(table.c.uuid, table.c.silent_since_s).where(
-            table.c.cluster == cluster, table.c.kind == "gpu", table.c.uuid != ""
+        chosen = select(table.c.kind, table.c.uuid, table.c.silent_since_s).where(
+            table.c.cluster == cluster, table.c.uuid != ""
         )
         with self._engine.connect() as connection:
-            return {row.uuid: row.silent_since_s for row in connection.execute(chosen)}
+            return {MeterKey(row.kind, row.uuid): row.silent_since_s for row in connection.execute(chosen)}
 
-    def heard_again(self, cluster: str, uuids: Collection[str]) -> None:
-        """Note that the silence of these GPUs has been accounted anew."""
+    def heard_again(self, cluster: str, meters: Collection[MeterKey]) -> None:
+        """Note that the silence of these meters has been accounted anew."""
         table = schema.meters
         with self._engine.begin() as connection:
-            for uuid in uuids:
-                this = (table.c.cluster == cluster) & (table.c.kind == "gpu") & (table.c.uuid == uuid)
+            for kind, uuid in meters:
+                this = (table.c.cluster == cluster) & (table.c.kind == kind) & (table.c.uuid == uuid)
                 connection.execute(update(table).where(this).values(silent_since_s=None))
 
     def post(self, window: Window, run: Mapping[str, Any]) -> Posted:
@@ -290,9 +290,9 @@ def _keep_meters(connection: Connection, window: Window) -> dict[MeterKey, int]:
         elif meter.model and (old["node"], old["model"]) != (meter.node, meter.model):
             moved = update(table).where(table.c.meter_id == old["meter_id"])
             connection.execute(moved.values(node=meter.node, model=meter.model))
-    for uuid, since_s in window.silent_since_s.items():
-        meter_id = result.get(MeterKey("gpu", uuid))
-        old = known.get(MeterKey("gpu", uuid))
+    for key, since_s in window.silent_since_s.items():
+        meter_id = result.get(key)
+        old = known.get(key)
         if meter_id is not None and (None if old is None else old["silent_since_s"]) != since_s:
             connection.execute(update(table).where(table.c.meter_id == meter_id).values(silent_since_s=since_s))
     return result
