@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from accounting.arrays import Floats, Indices, sum_by
+from accounting.edges import Stretches
 from accounting.energy import EnergyCurve
 from accounting.timeline import Timeline
 
@@ -75,8 +75,9 @@ def attribute(
     energy counts as above the idle level, so that holders pay for it and the idle line gets the unheld
     capacity's part by time alone.
     """
-    boundaries = _boundaries(holds)
-    curve = curve.refine(boundaries, _held_between(boundaries, holds))
+    stretches = stretches_of(holds)
+    boundaries = stretches.edges_s
+    curve = curve.refine(stretches, idle_level_w)
     inner = boundaries[(boundaries > timeline.start_s) & (boundaries < timeline.end_s)]
     points = np.unique(np.concatenate((timeline.edges_s, inner)))
     interval = timeline.interval_of(points[:-1])
@@ -169,21 +170,16 @@ def spread(attempt: Indices, start_s: Floats, end_s: Floats, power_w: Floats, ti
 
 def divided(curve: EnergyCurve, holds: Holds) -> EnergyCurve:
     """The curve as `attribute` sees it: divided where a hold begins or ends inside a sample window."""
-    boundaries = _boundaries(holds)
-    return curve.refine(boundaries, _held_between(boundaries, holds))
+    return curve.refine(stretches_of(holds))
 
 
-def _boundaries(holds: Holds) -> Floats:
-    """The instants at which the device's holders change."""
-    return np.unique(np.concatenate((holds.start_s, holds.end_s)))
-
-
-def _held_between(boundaries: Floats, holds: Holds) -> NDArray[np.bool_]:
-    """Whether somebody holds the device before the first boundary, between them, and after the last."""
-    change = np.zeros(boundaries.size + 1, dtype=np.int64)
-    np.add.at(change, np.searchsorted(boundaries, holds.start_s) + 1, 1)
-    np.add.at(change, np.searchsorted(boundaries, holds.end_s) + 1, -1)
-    return np.cumsum(change) > 0
+def stretches_of(holds: Holds) -> Stretches:
+    """The times between changes of the device's holders."""
+    edges_s = np.unique(np.concatenate((holds.start_s, holds.end_s)))
+    began = np.bincount(np.searchsorted(edges_s, holds.start_s), minlength=edges_s.size)
+    ended = np.bincount(np.searchsorted(edges_s, holds.end_s), minlength=edges_s.size)
+    held = np.append(0, np.cumsum(began - ended)) > 0
+    return Stretches(edges_s, held, began > 0)
 
 
 def _pairs(holds: Holds, points: Floats) -> tuple[Indices, Indices]:

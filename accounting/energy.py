@@ -5,11 +5,11 @@ First step of the arithmetic: samples in, a curve out; `attribution` then asks t
 Between two samples (a *window*) the counter says how much energy was used but not when. Where nothing begins or
 ends inside the window, linear interpolation is all that can be said. Where a hold begins or ends inside it, more is
 known: what the device draws while idle, and what the job drew in its own full windows. `EnergyCurve.refine` divides
-such a window by that knowledge, which is what makes short jobs right.
+such a window by that knowledge (`edges`), which is what makes short jobs right.
 
-**Independence of chunks.** Levels are read only from full windows that lie within `REACH_S` of the divided window.
-A caller that reads samples and holds `MARGIN_S` beyond each end of its period gets, for every instant of the period,
-the same curve whatever the period is.
+**Independence of chunks.** A caller that reads samples and holds `MARGIN_S` beyond each end of its period, and
+2 × `REACH_S` beyond a longer window that lies across an end, gets the same curve over the period, whatever the
+period is.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from accounting.arrays import Floats, Indices, sum_by
+from accounting.arrays import Floats, Indices
+from accounting.edges import REACH_S, Gauge, Levels, Parts, Stretches, levels_of, part_levels, parts_of, share_out
 from accounting.model import Method, Readings
 
-#: How far from a divided window the levels on its two sides are read. Short enough to follow a job's phases and a GPU
-#: that cools down after a job, long enough to average bursts: ten samples at DCGM's default of 30 s.
-REACH_S = 300.0
-
-#: How much more than its period a caller reads on each side: the divided window itself, the levels of its parts
-#: (`REACH_S`), and once more where such a level comes from the nearest idle stretch, which has a reach of its own.
+#: How much more than its period a caller reads on each side: a window that lies across its end, and what it is divided
+#: by.
 MARGIN_S = 2 * REACH_S + 120.0
 
 #: No GPU of the hardware table draws more than 1,200 W: a counter that moves faster than this is not believed.
@@ -38,31 +35,55 @@ MAX_GPU_POWER_W = 3_000.0
 BLANK_J = 2.0**47 / 1000.0
 BLANK_W = 2.0**20
 
+#: Scrapes further apart say nothing of when, between them, a new value was collected.
+LONGEST_SCRAPE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Times that do not overlap, in order, as knots: start, end, start, end, …"""
+
+    knot_s: Floats
+    covered_s: Floats  # seconds up to each knot
+
+    @classmethod
+    def of_windows(cls, time_s: Floats, windows: Indices) -> Spans:
+        """The given windows between the samples `time_s`."""
+        start_s, end_s = time_s[windows], time_s[windows + 1]
+        total_s = np.cumsum(end_s - start_s)
+        return cls(
+            np.stack((start_s, end_s), axis=1).ravel(), np.stack((total_s - (end_s - start_s), total_s), axis=1).ravel()
+        )
+
+    def up_to(self, time_s: Floats) -> Floats:
+        """How many seconds of them lie before each instant."""
+        return np.interp(time_s, self.knot_s, self.covered_s) if self.knot_s.size else np.zeros_like(time_s)
+
 
 @dataclass(frozen=True, slots=True)
 class EnergyCurve:
     """Cumulative energy of one device over its sample windows.
 
-    `time_s` (n+1) are the windows' edges, strictly increasing; `energy_j` (n+1) the energy used since `time_s[0]`;
-    `measured_s` (n+1) the seconds since `time_s[0]` that lie in windows no longer than the site's limit;
-    `knot_time_s`, `knot_energy_j` replace the straight line inside the windows that `refine` has divided.
-    Before the first and after the last sample nothing is known.
+    `time_s` (n+1) are the windows' edges, strictly increasing; `energy_j` (n+1) the energy used up to them, since a
+    beginning that means nothing. `knot_time_s`, `knot_energy_j` replace the straight line inside the windows that
+    `refine` has divided. Before the first and after the last sample nothing is known.
     """
 
     time_s: Floats
     energy_j: Floats
-    measured_s: Floats
-    lower_bound_s: Floats  # cumulative seconds whose energy is only a lower bound (a restart without power samples)
+    gaps: Spans  # the windows longer than the site's limit
+    lower_bound: Spans  # windows whose energy is only a lower bound: a restart without power samples
+    restart_s: Floats  # when the counter was first read after it began anew
+    gauge: Gauge
+    method: Method
+    divided: Indices  # the indices of the divided windows, increasing
     knot_time_s: Floats
     knot_energy_j: Floats
-    divided: Indices  # the indices of the divided windows, increasing
-    method: Method
 
     @classmethod
     def unknown(cls) -> EnergyCurve:
         """The curve of a device of which nothing is known."""
-        nothing = np.zeros(0)
-        return cls(nothing, nothing, nothing, nothing, nothing, nothing, np.zeros(0, dtype=np.intp), "none")
+        return _curve(_NOTHING, _NOTHING, Gauge(_NOTHING, _NOTHING), 0.0, "none")
 
     @property
     def empty(self) -> bool:
@@ -70,7 +91,7 @@ class EnergyCurve:
         return self.time_s.size < 2
 
     def energy_at(self, time_s: Floats) -> Floats:
-        """E(t) in J since the first sample; outside the samples the curve is flat (nothing is known there)."""
+        """E(t) in J; outside the samples the curve is flat (nothing is known there)."""
         if self.empty:
             return np.zeros_like(time_s)
         values = np.interp(time_s, self.time_s, self.energy_j)
@@ -85,62 +106,102 @@ class EnergyCurve:
         """Seconds up to t for which the energy is known in some way: t clipped to the samples."""
         if self.empty:
             return np.zeros_like(time_s)
-        clipped: Floats = np.clip(time_s, self.time_s[0], self.time_s[-1])
-        known_s: Floats = clipped - self.time_s[0]
+        known_s: Floats = np.clip(time_s, self.time_s[0], self.time_s[-1]) - self.time_s[0]
         return known_s
 
     def measured_at(self, time_s: Floats) -> Floats:
         """Seconds up to t in windows no longer than the site's limit: what counts as measured."""
-        if self.empty:
-            return np.zeros_like(time_s)
-        return np.interp(time_s, self.time_s, self.measured_s)
+        return self.known_at(time_s) - self.gaps.up_to(time_s)
 
-    def refine(self, edges_s: Floats, held: NDArray[np.bool_]) -> EnergyCurve:
-        """Divide each window in which a hold begins or ends by what is known on both sides.
+    def refine(self, stretches: Stretches, assumed_idle_w: float | None = None) -> EnergyCurve:
+        """Divide each window in which a hold begins or ends by what is known on both sides: the rule of `edges`.
 
-        `edges_s` (m, increasing) are the instants at which the device's holders change; `held` (m+1) says whether
-        somebody holds the device before the first edge, between them, and after the last one.
-
-        Inside a window, an idle part gets the idle level of its own idle stretch (else of the nearest one within
-        `REACH_S`), a held part whose stretch has full windows nearby its level there, and what is left goes to the
-        parts of which nothing else is known (by time). Where every part has a level, idle parts get theirs and
-        the held ones share the rest in proportion to what their levels say. The window's own total never changes.
+        `assumed_idle_w` stands in for an idle level where none was measured nearby. The total of a window of the
+        counter never changes. A gauge has no totals: there, each side draws what the gauge showed on it.
         """
-        if self.empty or not edges_s.size:
+        if self.empty:
             return self
-        return _divide_windows(self, edges_s, held)
+        stretches = stretches.between(float(self.time_s[0]), float(self.time_s[-1]))
+        parts = parts_of(self.time_s, stretches.edges_s)
+        if parts is None:
+            return self
+        levels = levels_of(self.time_s, self.energy_j, stretches)
+        if self.method == "power":
+            return self._with_gauge(parts, levels, stretches, assumed_idle_w)
+        level_w, idle_w = part_levels(parts, self.time_s, levels, stretches, self.gauge, assumed_idle_w)
+        used_j = self.energy_j[parts.window + 1] - self.energy_j[parts.window]
+        return self._with_parts(parts, share_out(parts, stretches, level_w, idle_w, used_j))
+
+    def _with_parts(self, parts: Parts, part_j: Floats) -> EnergyCurve:
+        """The knots of the divided windows: each one's first sample, its edges, its last sample."""
+        rise_j = np.cumsum(part_j)
+        before_j = (rise_j - part_j)[parts.first]
+        end_j = self.energy_j[parts.window][parts.group] + (rise_j - before_j[parts.group])
+        end_j[parts.last] = self.energy_j[parts.window + 1]
+        place = np.arange(parts.group.size) + parts.group + 1  # leaves room for the first sample of each window
+        first = place[parts.first] - 1
+        knot_time_s, knot_energy_j = np.empty(place.size + first.size), np.empty(place.size + first.size)
+        knot_time_s[place], knot_energy_j[place] = parts.end_s, end_j
+        knot_time_s[first], knot_energy_j[first] = self.time_s[parts.window], self.energy_j[parts.window]
+        return replace(self, knot_time_s=knot_time_s, knot_energy_j=knot_energy_j, divided=parts.window)
+
+    def _with_gauge(
+        self, parts: Parts, levels: Levels, stretches: Stretches, assumed_idle_w: float | None
+    ) -> EnergyCurve:
+        """Divide the windows of a gauge: constant power on both sides, the idle level or the mean between."""
+        nothing = Gauge(_NOTHING, _NOTHING)
+        level_w, _ = part_levels(parts, self.time_s, levels, stretches, nothing, assumed_idle_w)
+        mean_w = np.diff(self.energy_j)[parts.window] / np.diff(self.time_s)[parts.window]
+        level_w = np.where(np.isnan(level_w), mean_w[parts.group], level_w)
+        level_w[parts.first] = self.gauge.at(self.time_s[parts.window])
+        level_w[parts.last] = self.gauge.at(self.time_s[parts.window + 1])
+        part_j = level_w * parts.length_s
+        change_j = np.zeros(self.time_s.size)
+        used_j = np.diff(self.energy_j)[parts.window]
+        change_j[parts.window + 1] = np.bincount(parts.group, part_j) - used_j
+        return replace(self, energy_j=self.energy_j + np.cumsum(change_j))._with_parts(parts, part_j)
+
+
+_NOTHING: Floats = np.zeros(0)
 
 
 def curve_from_samples(samples: Readings, max_gap_s: float, most_w: float = MAX_GPU_POWER_W) -> EnergyCurve:
     """The curve of a device from its counter, or from its power where there is no counter.
 
-    Samples may be out of order or doubled; blanks, NaN and a counter faster than `most_w` are left out. A fall of the
-    counter is a restart of the driver: what lies across it comes from the power samples, and without them
-    from the new counter's value, which is a lower bound and counted as such.
+    Samples may be out of order or doubled; blanks, NaN and a counter faster than `most_w` are left out, and so are
+    samples that show an old value once more. A fall of the counter is a restart of the driver: what lies across it
+    comes from the power samples, and without them from the new counter's value, which is a lower bound and
+    counted as such.
     """
-    counter_s, counter_j = _clean(samples.energy_time_s, samples.energy_j, BLANK_J)
-    power_s, power_w = _clean(samples.power_time_s, samples.power_w, BLANK_W)
-    if counter_s.size >= 2:
-        counter_s, counter_j = _drop_glitches(counter_s, counter_j, most_w)
-    if counter_s.size < 2:
-        return _curve_from_power(power_s, power_w, max_gap_s)
-    used_j = np.diff(counter_j)
-    lower_bound = np.zeros(used_j.size, dtype=bool)
-    for window in np.flatnonzero(used_j < 0):
-        start_s, end_s = counter_s[window], counter_s[window + 1]
-        by_power = _power_integral(power_s, power_w, start_s, end_s)
-        lower_bound[window] = by_power is None
-        used_j[window] = counter_j[window + 1] if by_power is None else max(by_power, counter_j[window + 1])
-    return curve_from_windows(counter_s, used_j, lower_bound, max_gap_s, "counter")
+    gauge = Gauge(*_clean(samples.power_time_s, samples.power_w, BLANK_W))
+    time_s, counter_j = _clean(samples.energy_time_s, samples.energy_j, BLANK_J)
+    if counter_j.size >= 2:
+        used_j, length_s = np.diff(counter_j), np.diff(time_s)
+        if used_j.min() > 0 and used_j.max() <= most_w * length_s.min():
+            return _curve(time_s, counter_j, gauge, max_gap_s, "counter", longest_s=float(length_s.max()))
+        time_s, counter_j = _drop_glitches(time_s, counter_j, most_w)
+        time_s, counter_j, gauge = _drop_repeats(time_s, counter_j, gauge)
+    if counter_j.size < 2:
+        return _curve_from_power(gauge, max_gap_s)
+    return _across_restarts(time_s, counter_j, gauge, max_gap_s)
+
+
+def curve_from_windows(
+    time_s: Floats, used_j: Floats, lower_bound: NDArray[np.bool_], max_gap_s: float, method: Method
+) -> EnergyCurve:
+    """The curve that used `used_j` (n, J) in the windows between `time_s` (n+1); `lower_bound` (n): or more."""
+    curve = _curve(time_s, _running_sum(used_j), Gauge(_NOTHING, _NOTHING), max_gap_s, method)
+    return replace(curve, lower_bound=Spans.of_windows(time_s, np.flatnonzero(lower_bound)))
 
 
 def _clean(time_s: Floats, value: Floats, blank: float) -> tuple[Floats, Floats]:
     """In order of time, one sample an instant, without NaN, negatives and DCGM's blanks."""
-    good = np.isfinite(value) & (value >= 0) & (value < blank)
-    if not good.all():
+    if not value.size:
+        return time_s, value
+    if not (value.min() >= 0 and value.max() < blank):  # NaN fails both
+        good = np.isfinite(value) & (value >= 0) & (value < blank)
         time_s, value = time_s[good], value[good]
-    steps = np.diff(time_s)
-    if not (steps > 0).all():
+    if time_s.size > 1 and np.diff(time_s).min() <= 0:
         time_s, first = np.unique(time_s, return_index=True)
         value = value[first]
     return time_s, value
@@ -171,37 +232,78 @@ def _believable(before_j: float, after_j: float, most_j: float) -> bool:
     return bool(0 <= after_j - before_j <= most_j or (after_j < before_j and after_j <= most_j))
 
 
-def _power_integral(power_s: Floats, power_w: Floats, start_s: float, end_s: float) -> float | None:
-    """Trapezoids over [start_s, end_s], or None where fewer than two samples lie in it or beside it."""
-    if power_s.size < 2 or power_s[0] > start_s or power_s[-1] < end_s:
+def _drop_repeats(time_s: Floats, counter_j: Floats, gauge: Gauge) -> tuple[Floats, Floats, Gauge]:
+    """Leave out samples that show an old value once more, and date those that follow them.
+
+    Every GPU draws power, so a counter that stands still was not read anew: the exporter collects less often than it is
+    scraped. A new value after an old one was collected at some time between the two scrapes, on average half way.
+    Of a run of equal values at the very beginning not even the first is known to be fresh.
+    """
+    again = np.append(False, np.diff(counter_j) == 0)
+    if not again.any():
+        return time_s, counter_j, gauge
+    after = np.append(False, again[:-1]) & ~again
+    after[1:] &= np.diff(time_s) <= LONGEST_SCRAPE_S
+    moved_s = np.where(after, (time_s + np.append(time_s[:1], time_s[:-1])) / 2, time_s)
+    again[0] = again[1]
+    kept = ~again
+    # The gauge was collected together with the counter.
+    place = np.minimum(np.searchsorted(time_s, gauge.time_s), time_s.size - 1)
+    together = time_s[place] == gauge.time_s
+    gauge_time_s = np.where(together, moved_s[place], gauge.time_s)
+    fresh = ~(together & again[place])
+    return moved_s[kept], counter_j[kept], Gauge(gauge_time_s[fresh], gauge.power_w[fresh])
+
+
+def _across_restarts(time_s: Floats, counter_j: Floats, gauge: Gauge, max_gap_s: float) -> EnergyCurve:
+    """The curve of a counter that may have begun anew: where it fell, the rest is put on top of what was before."""
+    falls = np.flatnonzero(np.diff(counter_j) < 0)
+    energy_j = counter_j.copy()
+    bounded = []
+    for window in falls:
+        by_power_j = _power_integral(gauge, time_s[window], time_s[window + 1])
+        used_j = counter_j[window + 1] if by_power_j is None else max(by_power_j, counter_j[window + 1])
+        energy_j[window + 1 :] += energy_j[window] + used_j - energy_j[window + 1]
+        if by_power_j is None:
+            bounded.append(window)
+    curve = _curve(time_s, energy_j, gauge, max_gap_s, "counter")
+    lower_bound = Spans.of_windows(time_s, np.array(bounded, dtype=np.intp))
+    return replace(curve, restart_s=time_s[falls + 1], lower_bound=lower_bound)
+
+
+def _power_integral(gauge: Gauge, start_s: float, end_s: float) -> float | None:
+    """Trapezoids over [start_s, end_s], or None where the gauge does not reach over it."""
+    if gauge.time_s.size < 2 or gauge.time_s[0] > start_s or gauge.time_s[-1] < end_s:
         return None
-    inside = (power_s > start_s) & (power_s < end_s)
-    time_s = np.concatenate(([start_s], power_s[inside], [end_s]))
-    return float(np.trapezoid(np.interp(time_s, power_s, power_w), time_s))
+    inside = (gauge.time_s > start_s) & (gauge.time_s < end_s)
+    time_s = np.concatenate(([start_s], gauge.time_s[inside], [end_s]))
+    return float(np.trapezoid(np.interp(time_s, gauge.time_s, gauge.power_w), time_s))
 
 
-def _curve_from_power(power_s: Floats, power_w: Floats, max_gap_s: float) -> EnergyCurve:
-    if power_s.size < 2:
+def _curve_from_power(gauge: Gauge, max_gap_s: float) -> EnergyCurve:
+    if gauge.time_s.size < 2:
         return EnergyCurve.unknown()
-    used_j = np.diff(power_s) * (power_w[1:] + power_w[:-1]) / 2
-    return curve_from_windows(power_s, used_j, np.zeros(used_j.size, dtype=bool), max_gap_s, "power")
+    used_j = np.diff(gauge.time_s) * (gauge.power_w[1:] + gauge.power_w[:-1]) / 2
+    return _curve(gauge.time_s, _running_sum(used_j), gauge, max_gap_s, "power")
 
 
-def curve_from_windows(
-    time_s: Floats, used_j: Floats, lower_bound: NDArray[np.bool_], max_gap_s: float, method: Method
+def _curve(
+    time_s: Floats, energy_j: Floats, gauge: Gauge, max_gap_s: float, method: Method, longest_s: float = np.inf
 ) -> EnergyCurve:
-    """The curve that used `used_j` (n, J) in the windows between `time_s` (n+1)."""
-    length_s = np.diff(time_s)
-    nothing = np.zeros(0)
+    """A curve without restarts; `longest_s` is its longest window, where that is known already."""
+    none = np.zeros(0, dtype=np.intp)
+    long = np.flatnonzero(np.diff(time_s) > max_gap_s) if longest_s > max_gap_s else none
     return EnergyCurve(
         time_s=time_s,
-        energy_j=_running_sum(used_j),
-        measured_s=_running_sum(np.where(length_s <= max_gap_s, length_s, 0.0)),
-        lower_bound_s=_running_sum(np.where(lower_bound, length_s, 0.0)),
-        knot_time_s=nothing,
-        knot_energy_j=nothing,
-        divided=np.zeros(0, dtype=np.intp),
+        energy_j=energy_j,
+        gaps=Spans.of_windows(time_s, long),
+        lower_bound=Spans(_NOTHING, _NOTHING),
+        restart_s=_NOTHING,
+        gauge=gauge,
         method=method,
+        divided=none,
+        knot_time_s=_NOTHING,
+        knot_energy_j=_NOTHING,
     )
 
 
@@ -210,138 +312,3 @@ def _running_sum(values: Floats) -> Floats:
     total[0] = 0.0
     np.cumsum(values, out=total[1:])
     return total
-
-
-def _divide_windows(curve: EnergyCurve, edges_s: Floats, held: NDArray[np.bool_]) -> EnergyCurve:
-    time_s, energy_j = curve.time_s, curve.energy_j
-    known = (edges_s > time_s[0]) & (edges_s < time_s[-1])
-    before = int(np.searchsorted(edges_s, time_s[0], side="right"))
-    edges_s = edges_s[known]
-    held = held[before : before + edges_s.size + 1]
-    window_of_edge = np.searchsorted(time_s, edges_s, side="right") - 1
-    inside = time_s[window_of_edge] < edges_s  # an edge on a sample divides nothing
-    if not inside.any():
-        return curve
-
-    levels = _stretch_levels(time_s, energy_j, edges_s, held)
-    cut = np.flatnonzero(inside)  # the edges that lie inside a window; edge k ends stretch k
-    windows, first_cut = np.unique(window_of_edge[cut], return_index=True)
-    cuts_in_window = np.diff(np.append(first_cut, cut.size))
-
-    # The parts of each divided window, in order: one that ends at each cut, and one after the last cut.
-    group = np.repeat(np.arange(windows.size), cuts_in_window + 1)
-    is_last = np.append(np.diff(group) > 0, True)
-    is_first = np.append(True, np.diff(group) > 0)
-    stretch = np.empty(group.size, dtype=np.intp)
-    stretch[~is_last] = cut
-    stretch[is_last] = cut[first_cut + cuts_in_window - 1] + 1
-    end_s = np.empty(group.size)
-    end_s[~is_last] = edges_s[cut]
-    end_s[is_last] = time_s[windows + 1]
-    start_s = np.empty(group.size)
-    start_s[1:] = end_s[:-1]
-    start_s[is_first] = time_s[windows]
-    length_s = end_s - start_s
-
-    part_held = held[stretch]
-    level_w = np.full(group.size, np.nan)
-    level_w[is_first] = levels.at_end_w[stretch[is_first]]
-    level_w[is_last] = levels.at_start_w[stretch[is_last]]
-    idle_w = levels.idle_near(stretch[is_first], stretch[is_last], time_s[windows], time_s[windows + 1])
-    level_w = np.where(~part_held & np.isnan(level_w), idle_w[group], level_w)
-
-    used_j = energy_j[windows + 1] - energy_j[windows]
-    part_j = _share_out(group, windows.size, length_s, part_held, level_w, idle_w, used_j)
-
-    # The knots of a window: its first sample, its cuts, its last sample.
-    rise_j = np.cumsum(part_j)
-    rise_before_j = (rise_j - part_j)[is_first]
-    end_j = energy_j[windows][group] + (rise_j - rise_before_j[group])
-    end_j[is_last] = energy_j[windows + 1]
-    place = np.arange(group.size) + group + 1  # leaves room for the first sample of each window
-    knot_time_s, knot_energy_j = np.empty(group.size + windows.size), np.empty(group.size + windows.size)
-    knot_time_s[place], knot_energy_j[place] = end_s, end_j
-    place_first = place[is_first] - 1
-    knot_time_s[place_first], knot_energy_j[place_first] = time_s[windows], energy_j[windows]
-    return replace(curve, knot_time_s=knot_time_s, knot_energy_j=knot_energy_j, divided=windows.astype(np.intp))
-
-
-@dataclass(frozen=True, slots=True)
-class _StretchLevels:
-    """Mean power (W) of each stretch near its start and near its end, NaN where it has no full window there."""
-
-    at_start_w: Floats
-    at_end_w: Floats
-    first_full_s: Floats  # where its first full window begins
-    last_full_s: Floats  # where its last full window ends
-    held: NDArray[np.bool_]
-
-    def idle_near(self, first: Indices, last: Indices, start_s: Floats, end_s: Floats) -> Floats:
-        """The idle level (W) nearest to each divided window: before it, else after it, NaN where there is none."""
-        count = self.held.size
-        idle_end = np.where(~self.held & ~np.isnan(self.at_end_w), np.arange(count), -1)
-        previous = np.maximum.accumulate(idle_end)[first]
-        good = (previous >= 0) & (self.last_full_s[previous] >= start_s - REACH_S)
-        before_w = np.where(good, self.at_end_w[previous], np.nan)
-        idle_start = np.where(~self.held & ~np.isnan(self.at_start_w), np.arange(count), count)
-        following = np.minimum.accumulate(idle_start[::-1])[::-1][last]
-        good = following < count
-        following = np.minimum(following, count - 1)
-        good &= self.first_full_s[following] <= end_s + REACH_S
-        after_w = np.where(good, self.at_start_w[following], np.nan)
-        return np.where(np.isnan(before_w), after_w, before_w)
-
-
-def _stretch_levels(time_s: Floats, energy_j: Floats, edges_s: Floats, held: NDArray[np.bool_]) -> _StretchLevels:
-    first = np.append(0, np.searchsorted(time_s, edges_s, side="left"))
-    last = np.append(np.searchsorted(time_s, edges_s, side="right") - 1, time_s.size - 1)
-    near_start = np.minimum(last, np.searchsorted(time_s, time_s[first] + REACH_S, side="right") - 1)
-    near_end = np.maximum(first, np.searchsorted(time_s, time_s[last] - REACH_S, side="left"))
-
-    def mean_w(a: Indices, b: Indices) -> Floats:
-        level: Floats = np.full(a.size, np.nan)
-        some = b > a
-        level[some] = (energy_j[b[some]] - energy_j[a[some]]) / (time_s[b[some]] - time_s[a[some]])
-        return level
-
-    return _StretchLevels(mean_w(first, near_start), mean_w(near_end, last), time_s[first], time_s[last], held)
-
-
-def _share_out(
-    group: Indices,
-    groups: int,
-    length_s: Floats,
-    held: NDArray[np.bool_],
-    level_w: Floats,
-    idle_w: Floats,
-    used_j: Floats,
-) -> Floats:
-    """The energy (J) of each part, so that the parts of a window add up to what it used.
-
-    By the rule of `EnergyCurve.refine`. Where the levels contradict the window's total (they come from
-    other windows, and jobs burst), the parts of unknown level still get the idle level, the held ones
-    share what is left, and where even that cannot be, the window is divided by time.
-    """
-
-    def total(values: Floats) -> Floats:
-        return sum_by(group, values, groups)
-
-    unknown = np.isnan(level_w)
-    expected_j = np.where(unknown, 0.0, level_w * length_s)
-    idle_j = total(np.where(held, 0.0, expected_j))
-    held_j = total(np.where(held, expected_j, 0.0))
-    unknown_s = total(np.where(unknown, length_s, 0.0))
-    floor_j = np.nan_to_num(idle_w) * unknown_s
-
-    rest_j = used_j - idle_j - held_j
-    to_unknown_j = np.where(unknown_s > 0, np.maximum(rest_j, floor_j), 0.0)
-    to_held_j = used_j - idle_j - to_unknown_j
-    # Known held parts keep what is expected of them while an unknown part takes the rest.
-    scale = np.divide(to_held_j, held_j, out=np.zeros(groups), where=held_j > 0)
-    possible = np.where(held_j > 0, to_held_j >= 0, np.abs(to_held_j) <= 1e-9 * np.maximum(used_j, 1.0))
-    possible &= (unknown_s == 0) | (to_unknown_j > 0)
-
-    unknown_w = np.divide(to_unknown_j, unknown_s, out=np.zeros(groups), where=unknown_s > 0)
-    share_j = np.where(unknown, unknown_w[group] * length_s, np.where(held, expected_j * scale[group], expected_j))
-    by_time_j = length_s * (used_j / total(length_s))[group]
-    return np.where(possible[group], share_j, by_time_j)
