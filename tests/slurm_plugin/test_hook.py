@@ -266,6 +266,16 @@ def test_a_job_that_the_journal_has_ended_is_taken_out_by_the_next_hook(node):
     assert node.mapping() == {"0": ["42"], "1": ["42"]}
 
 
+def test_what_a_hook_said_of_a_job_since_does_not_hide_its_end(node):
+    node.prolog(41, "0")
+    node.epilog(41, "0")
+    (node.mapping_dir / "0").write_bytes(b"41\n")
+    with (node.journal_dir / "n1.jsonl").open("a") as file:
+        file.write('{"v":1,"event":"error","time":1.0,"cluster":"alpha","job_id":41,"node":"n1","message":"x"}\n')
+    node.prolog(42, "0")
+    assert node.mapping() == {"0": ["42"]}
+
+
 def test_a_requeued_neighbour_is_not_taken_for_gone(node):
     node.prolog(41, "0")
     node.epilog(41, "0")

@@ -10,11 +10,13 @@ import json
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
-#: Ends the hook's child with status 77 when it changes anything outside the two folders.
+#: Notes, and ends the process, when the hook is about to change anything outside the two folders.
 CONFINED = """
+breach = posix.open({breach!r}, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND)
 def watch(event, args):
     flags = posix.O_WRONLY | posix.O_RDWR | posix.O_CREAT | posix.O_TRUNC
     if event == "open":
@@ -27,10 +29,10 @@ def watch(event, args):
         return
     for path in paths:
         if isinstance(path, str) and path != "/dev/null" and not path.startswith({folders!r}):
+            posix.write(breach, (event + " " + path).encode())
             posix._exit(77)
 sys.addaudithook(watch)
 """
-BROKEN_OUT = f"wait status {77 << 8}"
 
 
 class Faulty:
@@ -41,12 +43,12 @@ class Faulty:
 
     def run(self, context="prolog", job=42, fault="", **env):
         """Run the hook, confined, with `fault` in its way. Returns what it said to syslog."""
+        breach = self.node.home.with_name(self.node.home.name + ".breach")
         folders = (str(self.node.journal_dir), str(self.node.mapping_dir))
-        more = {"SLURM_JOB_GPUS": "0", **env}
-        self.node.run(context, job, fault=CONFINED.replace("{folders!r}", repr(folders)) + fault, **more)
-        said = self.node.said()
-        assert not [line for line in said if BROKEN_OUT in line]
-        return said
+        watch = CONFINED.replace("{folders!r}", repr(folders)).replace("{breach!r}", repr(str(breach)))
+        self.node.run(context, job, fault=watch + fault, **{"SLURM_JOB_GPUS": "0", **env})
+        assert breach.read_text() == ""
+        return self.node.said()
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def whole_and_torn(path):
 
 
 def test_the_watch_sees_what_leaves_the_folders(node, faulty):
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=r"open .*/out"):
         faulty.run(fault=f"hook.held_gpus = lambda *_: posix.open({str(node.home / 'out')!r}, posix.O_CREAT)")
 
 
@@ -251,11 +253,24 @@ def test_the_journal_after_a_power_cut_in_a_line(node, faulty):
     assert torn == 1
 
 
-def test_a_hook_that_hangs_is_given_up(node, faulty):
+@pytest.mark.parametrize("streams", ["open", "closed"])
+def test_a_hook_that_hangs_is_given_up_and_ended(node, faulty, streams):
+    """With slurmd's streams closed, the pipe to the child must not be taken for one of them."""
     node.configure(budget_s=0.2)
-    said = faulty.run(fault="hook.held_gpus = lambda *_: hook.time.sleep(600)")
+    node.journal_dir.mkdir()
+    pid = node.journal_dir / "pid"
+    hang = f"""
+def hang(*_):
+    fd = posix.open({str(pid)!r}, posix.O_WRONLY | posix.O_CREAT)
+    posix.write(fd, b"%d" % posix.getpid())
+    hook.time.sleep(600)
+hook.held_gpus = hang
+"""
+    said = faulty.run(fault=hang + "for fd in (0, 1, 2): posix.close(fd)\n" * (streams == "closed"))
     assert "not done after 0.2 s, given up" in said[0]
     assert "given up" in node.errors()[0]
+    stat = Path("/proc", pid.read_text(), "stat")
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
 
 
 def test_a_journal_that_hangs_is_given_up(node, faulty):
@@ -291,6 +306,18 @@ def test_two_hundred_hooks_at_once_on_one_gpu(node):
         assert {process.wait(timeout=240) for process in running} == {0}
         assert sorted(node.mapping()["0"], key=int) == left
     assert sorted(node.holds()) == sorted((event, job) for event in ("start", "end") for job in range(1, 201))
+    assert node.said() == []
+
+
+def test_hooks_at_once_while_the_journal_is_put_aside(node):
+    node.configure(rotate_mb=0.000001)
+    running = [
+        subprocess.Popen(node.command(), env=node.env("prolog", job, SLURM_JOB_GPUS="0"), stdin=subprocess.DEVNULL)
+        for job in range(1, 41)
+    ]
+    assert {process.wait(timeout=240) for process in running} == {0}
+    lines = [line for path in node.journal_dir.glob("*.jsonl") for line in node.journal(path.name)]
+    assert sorted(line["job_id"] for line in lines) == list(range(1, 41))
     assert node.said() == []
 
 
