@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 
 from site_config.errors import near
 from site_config.factors import Grid, Pue
+from site_config.host import Host
 from site_config.section import (
     FilePath,
     HttpUrl,
@@ -119,25 +120,6 @@ class Gpu(Section):
         return self
 
 
-class Host(Section):
-    """How the energy of a node's CPUs, memory and the rest is found."""
-
-    method: Literal["model", "prometheus", "slurm", "none"] = "none"
-    cpu_w_per_core: NotNegative | None = None
-    memory_w_per_gb: NotNegative = 0.3725  # Green Algorithms
-    prometheus: PrometheusServer | None = None  # absent: the one of `gpu`
-    query: Text | None = None  # PromQL: the power of each node, in watts
-    node_label: Text = "instance"
-
-    @model_validator(mode="after")
-    def _method_has_its_figures(self) -> Self:
-        if self.method == "model" and self.cpu_w_per_core is None:
-            raise wrong("method: model needs cpu_w_per_core, a core's share of the CPU's TDP in watts")
-        if self.method == "prometheus" and self.query is None:
-            raise wrong("method: prometheus needs query, PromQL that gives each node's power in watts")
-        return self
-
-
 class Range(Section):
     """A figure that is published with a spread: low, best and high."""
 
@@ -169,6 +151,16 @@ class Cluster(Section):
     gpu: Gpu | None = None  # None: a cluster without GPUs
     host: Host = Host()
     embodied: Embodied | None = None
+
+    @model_validator(mode="after")
+    def _host_knows_of_gpus(self) -> Self:
+        host = self.host
+        own_meter = host.method == "slurm" or (host.method == "prometheus" and host.preset is None)
+        if self.gpu is not None and own_meter and host.includes_gpus is None:
+            raise wrong_at(("host",), "needs includes_gpus: true or false, whether that meter has the GPUs, too")
+        if host.method == "prometheus" and host.prometheus is None and (self.gpu is None or not self.gpu.prometheus):
+            raise wrong_at(("host",), "needs prometheus: {url: …}; there is none under gpu that it could share")
+        return self
 
 
 class Collect(Section):
@@ -239,6 +231,14 @@ class SiteConfig(Section):
     pue: Pue = Field(description="the facility's energy over the IT energy, for example 1.2")
     grid: Grid = Field(description="for example {zone: FRA}")
     collect: Collect = Collect()
+
+    @property
+    def grid_cache(self) -> Path:
+        """Where the answers of grid services are kept."""
+        if self.grid.cache is not None:
+            return self.grid.cache
+        file = self.ledger.url.removeprefix("sqlite:///")
+        return Path("/var/lib/scarbon/ledger.db" if file == self.ledger.url else file).with_name("grid.db")
 
     def digest(self) -> str:
         """Return the SHA-256 of what is declared: equal for two files that say the same."""

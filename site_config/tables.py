@@ -68,7 +68,8 @@ class Equivalent:
     source: str
 
 
-def _rows(name: str) -> Iterator[dict[str, str]]:
+def rows(name: str) -> Iterator[dict[str, str]]:
+    """The rows of a table, as text."""
     with (_TABLES / name).open(encoding="utf-8", newline="") as lines:
         yield from csv.DictReader(lines)
 
@@ -82,9 +83,9 @@ def grid_intensity() -> Mapping[str, GridFigure]:
     """Yearly means by zone: every country, and parts of countries where a public figure exists."""
     countries = [
         {**row, "zone": row["iso3"], "basis": "life cycle", "source": GRID_SOURCE}
-        for row in _rows("grid_intensity_by_country.csv")
+        for row in rows("grid_intensity_by_country.csv")
     ]
-    figures = (_grid_figure(row) for row in [*countries, *_rows("grid_intensity_by_region.csv")])
+    figures = (_grid_figure(row) for row in [*countries, *rows("grid_intensity_by_region.csv")])
     return MappingProxyType({figure.zone: figure for figure in figures})
 
 
@@ -106,7 +107,7 @@ def accelerators() -> tuple[Accelerator, ...]:
             fp16_tflops=_number(row["fp16_tflops"]),
             source=row["source"],
         )
-        for row in _rows("accelerators.csv")
+        for row in rows("accelerators.csv")
     )
 
 
@@ -128,7 +129,7 @@ def cloud_regions() -> tuple[CloudRegion, ...]:
             offset_share=float(row["provider_offset_percent"]) / 100,
             pue=_number(row["pue"]),
         )
-        for row in _rows("cloud_regions.csv")
+        for row in rows("cloud_regions.csv")
     )
 
 
@@ -137,11 +138,11 @@ def equivalents() -> tuple[Equivalent, ...]:
     """What an amount of CO2e compares to, in the order of the table."""
     return tuple(
         Equivalent(row["equivalent"], float(row["value"]), row["unit"].removeprefix("kgCO2e per "), row["source"])
-        for row in _rows("equivalents.csv")
+        for row in rows("equivalents.csv")
     )
 
 
 @cache
 def fuel_factors() -> Mapping[str, float]:
     """What a kilowatt-hour from each fuel emits over its life cycle, in gCO2e; each row of the table has its source."""
-    return MappingProxyType({row["fuel"]: float(row["gco2e_per_kwh"]) for row in _rows("emission_factors_by_fuel.csv")})
+    return MappingProxyType({row["fuel"]: float(row["gco2e_per_kwh"]) for row in rows("emission_factors_by_fuel.csv")})

@@ -133,7 +133,57 @@ PROMETHEUS = "prometheus: {url: http://prometheus:9090}"
         ),
         # host and embodied
         ("cpu_w_per_core: 4.0, ", "", "11: clusters.alpha.host: method: model needs cpu_w_per_core"),
-        ("method: model", "method: prometheus", "11: clusters.alpha.host: method: prometheus needs query"),
+        (
+            "method: model",
+            "method: prometheus",
+            "11: clusters.alpha.host: method: prometheus needs either preset (ipmi, redfish, rapl, cray) or query",
+        ),
+        (
+            "method: model",
+            "method: prometheus, preset: ipmi, query: node_watts, includes_gpus: true",
+            "11: clusters.alpha.host: method: prometheus needs either preset",
+        ),
+        (
+            "method: model",
+            "method: prometheus, preset: impi",
+            "11: clusters.alpha.host.preset: must be one of ipmi, redfish, rapl, cray, but is 'impi'; did you mean",
+        ),
+        (
+            "method: model",
+            "method: prometheus, preset: rapl, unit: J",
+            "11: clusters.alpha.host.unit: goes with a query; a preset has its own",
+        ),
+        (
+            "method: model",
+            "method: prometheus, query: node_watts, unit: w, includes_gpus: true",
+            "11: clusters.alpha.host.unit: must be one of mW, W, kW, mJ, J, kJ, Wh, kWh, but is 'w'",
+        ),
+        (
+            "method: model",
+            "method: prometheus, query: node_watts, match: {job: ipmi}, includes_gpus: true",
+            "11: clusters.alpha.host.match: goes with a preset; write the matchers into the query",
+        ),
+        (
+            "method: model",
+            "method: prometheus, query: node_watts",
+            "11: clusters.alpha.host: needs includes_gpus: true or false",
+        ),
+        ("method: model", "method: slurm", "11: clusters.alpha.host: needs includes_gpus: true or false"),
+        (
+            "method: model",
+            "method: prometheus, preset: ipmi, node_pattern: '(.+'",
+            "11: clusters.alpha.host.node_pattern: is no regular expression: ",
+        ),
+        (
+            "method: model",
+            "method: prometheus, preset: ipmi, node_pattern: '.+-bmc'",
+            "11: clusters.alpha.host.node_pattern: must have one group (…), which is the node's name in Slurm",
+        ),
+        (
+            "method: model",
+            "method: model, nodes: {'n[1-4]': {cpus: 0}}",
+            "11: clusters.alpha.host.nodes.n[1-4].cpus: must be more than 0, but is 0",
+        ),
         (
             "best: 273",
             "best: 400",

@@ -17,6 +17,7 @@ FILES = {
     "equivalents.csv": (("equivalent",), set()),
     "grid_intensity_by_country.csv": (("iso3",), set()),
     "grid_intensity_by_region.csv": (("zone",), set()),
+    "host_meters.csv": (("preset",), {"adds_up"}),
 }
 
 
