@@ -124,10 +124,8 @@ def _label(document: Mapping[str, Any], job_id: int) -> str:
     if array_id:
         task, tasks = number(array.get("task_id")), array.get("task") or ""
         if tasks:
-            limit = number((((array.get("limits") or {}).get("max") or {}).get("running") or {}).get("tasks"))
-            if tasks.startswith("0x"):
-                tasks = fields.task_ranges(int(tasks, 16))
-            return f"{array_id}_[{tasks}{f'%{limit}' if limit and '%' not in tasks else ''}]"
+            limits = ((array.get("limits") or {}).get("max") or {}).get("running") or {}
+            return f"{array_id}_[{fields.waiting_tasks(tasks, number(limits.get('tasks')))}]"
         if task is not None:
             return f"{array_id}_{task}"
     if het_id:

@@ -77,10 +77,17 @@ def nodes(text: str) -> tuple[str, ...]:
         raise ValueError(f"NodeList {text!r}: {error}") from None
 
 
-def task_ranges(bitmap: int) -> str:
-    """The waiting tasks of an array, from the bitmap in which Slurm keeps them, as sacct writes them: `1,5-9` or,
-    where they are more than five at even distances, `0-1000:2`.
+def waiting_tasks(tasks: str, limit: int | None) -> str:
+    """The waiting tasks of an array, as sacct writes them: `1,5-9`, and `%4` behind where no more may run at once.
+
+    They come written out, or as the bitmap in hexadecimal in which Slurm keeps them.
     """
+    ranges = _ranges(int(tasks, 16)) if tasks.startswith("0x") else tasks
+    return f"{ranges}%{limit}" if limit and "%" not in ranges else ranges
+
+
+def _ranges(bitmap: int) -> str:
+    """`1,5-9` or, where they are more than five at even distances, `0-1000:2`."""
     tasks = [task for task in range(bitmap.bit_length()) if bitmap >> task & 1]
     if len(tasks) > 5 and tasks[-1] - tasks[0] > 10 and tasks[1] > tasks[0] + 1:
         step = tasks[1] - tasks[0]
