@@ -135,8 +135,6 @@ class RowReader:
             raise ValueError(
                 f"Submit is {text('submit')!r}, and without it one run of a job cannot be told from another"
             )
-        if state == "PENDING":
-            start_s = None
         if start_s is not None and end_s is not None and end_s < start_s:
             raise ValueError(f"the job ends ({text('end')}) before it starts ({text('start')})")
 
@@ -170,11 +168,14 @@ class RowReader:
             suspended_s=fields.duration_s(text("suspended")),
             restarts=_number("Restarts", restarts) if restarts else None,
             sluid=text("sluid") or None,
-            consumed_energy_j=(float(energy) or None) if 0 < len(energy) < _NO_VAL64_DIGITS else allocated.energy_j,
+            consumed_energy_j=(
+                float(_number("ConsumedEnergyRaw", energy)) or None
+                if 0 < len(energy) < _NO_VAL64_DIGITS
+                else allocated.energy_j
+            ),
             comment=text("comment") or None,
         )
-        if state != "PENDING":
-            self._remember(job, values, node_list, tres, allocated)
+        self._remember(job, values, node_list, tres, allocated)
         return job
 
     def _time(self, column: str, values: Sequence[str]) -> int | None:

@@ -75,7 +75,7 @@ class SacctSource:
             f"--delimiter={separator}", f"--clusters={self.cluster}", f"--starttime={first}", f"--endtime={last}",
             f"--format={','.join(fields)}",
         ]  # fmt: skip
-        program = Program(command, self.timeout_s, {"SLURM_TIME_FORMAT": "%s"})
+        program = Program(command, self.timeout_s, {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "4096"})
 
         def broken_off() -> SourceError:
             return SourceError(
