@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -410,5 +410,5 @@ def _factors(timeline: Timeline, factors: Factors) -> list[tuple[str, FactorSlot
         for slot in getattr(factors, kind):
             start_s, end_s = max(slot.start_s, timeline.start_s), min(slot.end_s, timeline.end_s)
             if end_s > start_s:
-                applied.append((kind, FactorSlot(start_s, end_s, slot.value, slot.source, slot.estimated)))
+                applied.append((kind, replace(slot, start_s=start_s, end_s=end_s)))
     return applied

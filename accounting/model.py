@@ -241,3 +241,5 @@ class FactorSlot:
     value: float
     source: str  # who published it, and for which year or file
     estimated: bool = False
+    basis: str | None = None  # of an intensity: "life cycle" (with fuel and plant) or "direct"; None: not stated
+    retrieved_s: float | None = None  # when it was asked for over the network; None: it came with the site's files

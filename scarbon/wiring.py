@@ -12,6 +12,7 @@ from collectors.dcgm import DcgmSource
 from collectors.grid.chain import fill
 from collectors.grid.declared import market_slots, pue_slots
 from collectors.grid.registry import grid_sources
+from collectors.grid.store import SlotStore
 from collectors.holders import HpcJobLabels, WholeNode
 from collectors.journal import Journal
 from collectors.openmetrics import OpenMetricsSource
@@ -116,13 +117,14 @@ def _host_model(name: str, cluster: Cluster) -> HostModel | None:
 
 def factor_source(config: SiteConfig) -> FactorSource:
     """The site's PUE, its grid and its contracts; a grid source that fails costs a warning, and the next stands in."""
-    grid = grid_sources(config.grid)
+    store = SlotStore(config.grid_cache)
+    grid = grid_sources(config.grid, store)
 
     def factors(start_s: float, end_s: float) -> Factors:
         location, report = fill(grid, start_s, end_s)
         holes = [f"no source has the grid's intensity from {_shown(a)} to {_shown(b)}" for a, b in report.holes]
         return Factors(
-            pue=pue_slots(config.pue, start_s, end_s),
+            pue=pue_slots(config.pue, start_s, end_s, store),
             location=location,
             market=market_slots(config.grid.market, start_s, end_s),
             warnings=(*report.problems, *holes),

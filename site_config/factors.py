@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 
 from site_config.errors import near
 from site_config.grid import GridSource, StaticGrid, WattTime, read_sources
-from site_config.section import NotNegative, Positive, Section, Share, Text, each, shown, wrong, wrong_at
+from site_config.section import FilePath, NotNegative, Positive, Section, Share, Text, each, shown, wrong, wrong_at
 from site_config.server import PrometheusServer
 from site_config.tables import grid_intensity
 
@@ -140,4 +140,5 @@ class Grid(Section):
     zone: Annotated[Text, AfterValidator(_zone)] = Field(description="the country's three letters, for example FRA")
     location: Annotated[tuple[GridSource, ...], BeforeValidator(read_sources)] = (StaticGrid(),)
     market: Annotated[Contract | tuple[DatedContract, ...], BeforeValidator(_market)] | None = None
+    cache: FilePath | None = None  # what services answered; absent: grid.db beside a ledger that is a file
     advice: WattTime | None = None  # a marginal signal, for `scarbon advice` alone

@@ -6,33 +6,44 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from accounting.model import FactorSlot
-from accounting.sources import SourceError
+from accounting.sources import IntensitySource, SourceError
+from collectors.grid.kept import Ask, KeptSource, asked
+from collectors.grid.spans import apart, take
+from collectors.grid.store import SlotStore
 from site_config.factors import Contract, Dated, DatedContract, Pue, PuePeriod, PueQuery
 
 D = TypeVar("D", bound=Dated)
 
+#: What a PUE can be: the building draws no less than the equipment in it, and no ten times as much.
+PUE_RANGE = (1.0, 10.0)
 
-def pue_slots(pue: Pue, start_s: float, end_s: float) -> tuple[FactorSlot, ...]:
+
+def pue_slots(
+    pue: Pue, start_s: float, end_s: float, store: SlotStore | None = None, ask: Ask = "new"
+) -> tuple[FactorSlot, ...]:
     """Return the PUE over [start_s, end_s): a constant, the dated values that overlap, or what the query gives.
 
-    Raise `SourceError` where the query fails, or gives what no PUE can be.
+    What the query gave is kept in `store`, where one is given: Prometheus forgets it after some weeks. Raise
+    `SourceError` where the query fails, or gives what no PUE can be.
     """
     if isinstance(pue, float):
         return (FactorSlot(start_s, end_s, pue, "site.yaml"),)
     if isinstance(pue, PueQuery):
-        return _queried(pue, start_s, end_s)
+        return _queried(pue, start_s, end_s, store, ask)
     return tuple(FactorSlot(*span, period.value, _pue_source(period)) for period, span in _clipped(pue, start_s, end_s))
 
 
-def _queried(pue: PueQuery, start_s: float, end_s: float) -> tuple[FactorSlot, ...]:
+def _queried(pue: PueQuery, start_s: float, end_s: float, store: SlotStore | None, ask: Ask) -> tuple[FactorSlot, ...]:
     from collectors.grid.prometheus import PrometheusFactor
 
-    slots = PrometheusFactor(pue.prometheus, pue.query, pue.step_s).slots(start_s, end_s)
+    source: IntensitySource = PrometheusFactor(pue.prometheus, pue.query, pue.step_s)
+    if store is not None:
+        source = KeptSource(source, store, asked(pue), *PUE_RANGE, ask)
+    slots = apart(source.slots(start_s, end_s))
     for slot in slots:
-        if not 1 <= slot.value <= 10:
+        if not PUE_RANGE[0] <= slot.value <= PUE_RANGE[1]:
             raise SourceError(f"{pue.query!r} gives {slot.value:g}, which is no PUE", "correct pue.query")
-    spans = [(slot, max(slot.start_s, start_s), min(slot.end_s, end_s)) for slot in slots]
-    return tuple(FactorSlot(first, last, slot.value, slot.source) for slot, first, last in spans if first < last)
+    return tuple(take(slots, [(start_s, end_s)])[0])
 
 
 def market_slots(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from accounting.model import FactorSlot
@@ -21,14 +21,13 @@ class ElectricityMaps:
     def __init__(self, declared: ElectricityMapsGrid) -> None:
         self._declared = declared
 
-    def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
-        """Return the hours that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
+    def slots(self, start_s: float, end_s: float) -> Iterator[FactorSlot]:
+        """Yield the hours that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
         declared = self._declared
         token = key(declared.token_file, declared.token_env)
         api = Api(self.name, declared.url, declared.timeout_s, headers={"auth-token": token})
         basis = "life cycle" if declared.factors == "lifecycle" else "direct"
         source = f"Electricity Maps {declared.zone}, {basis}"
-        slots: list[FactorSlot] = []
         for from_s, to_s in windows(start_s, end_s, _LONGEST_S, _HOUR_S):
             params = {
                 "zone": declared.zone,
@@ -38,13 +37,12 @@ class ElectricityMaps:
                 "emissionFactorType": declared.factors,
             }
             answer = api.json("/v3/carbon-intensity/past-range", params)
-            slots += api.read(lambda document: _slots(document, source), answer)
-        return slots
+            yield from api.read(lambda document: _slots(document, source, basis), answer)
 
 
-def _slots(document: Any, source: str) -> list[FactorSlot]:
+def _slots(document: Any, source: str, basis: str) -> list[FactorSlot]:
     points = []
     for entry in document["data"]:
         start_s = epoch(entry["datetime"])
         points.append((start_s, start_s + _HOUR_S, entry["carbonIntensity"], bool(entry.get("isEstimated", False))))
-    return slots_of(points, source)
+    return slots_of(points, source, basis)

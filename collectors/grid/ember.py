@@ -40,7 +40,7 @@ def _slots(document: Any, entity: str) -> list[FactorSlot]:
         if entry["entity_code"] == entity:
             start_s = epoch(entry["date"])
             points.append((start_s, _next_month_s(start_s), entry["emissions_intensity_gco2_per_kwh"], False))
-    return slots_of(points, f"Ember {entity}, monthly mean")
+    return slots_of(points, f"Ember {entity}, monthly mean", "life cycle")
 
 
 def _next_month_s(start_s: float) -> float:

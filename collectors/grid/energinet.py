@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from accounting.model import FactorSlot
@@ -22,11 +22,10 @@ class Energinet:
     def __init__(self, declared: EnerginetGrid) -> None:
         self._declared = declared
 
-    def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
-        """Return the slots that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
+    def slots(self, start_s: float, end_s: float) -> Iterator[FactorSlot]:
+        """Yield the slots that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
         declared = self._declared
         api = Api(self.name, declared.url, declared.timeout_s)
-        slots: list[FactorSlot] = []
         for from_s, to_s in windows(start_s, end_s, _LONGEST_S, _STEP_S):
             params = {
                 "start": utc(from_s, "%Y-%m-%dT%H:%M"),
@@ -37,8 +36,7 @@ class Energinet:
                 "limit": "0",
             }
             answer = api.json("/dataset/CO2Emis", params)
-            slots += api.read(lambda document: _slots(document, declared.area), answer)
-        return slots
+            yield from api.read(lambda document: _slots(document, declared.area), answer)
 
 
 def _slots(document: Any, area: str) -> list[FactorSlot]:
@@ -47,4 +45,4 @@ def _slots(document: Any, area: str) -> list[FactorSlot]:
         if record["PriceArea"] == area:
             start_s = epoch(record["Minutes5UTC"])
             points.append((start_s, start_s + _STEP_S, record["CO2Emission"], False))
-    return slots_of(points, f"Energinet {area}")
+    return slots_of(points, f"Energinet {area}", "direct")

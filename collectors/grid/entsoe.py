@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from accounting.model import FactorSlot
 from accounting.sources import SourceError
@@ -59,13 +59,14 @@ class Entsoe:
     def __init__(self, declared: EntsoeGrid) -> None:
         self._declared = declared
 
-    def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
-        """Return the slots that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
+    def slots(self, start_s: float, end_s: float) -> Iterator[FactorSlot]:
+        """Yield the slots that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
         declared = self._declared
         token = key(declared.token_file, declared.token_env)
         api = Api(self.name, declared.url, declared.timeout_s)
         factors = {**fuel_factors(), **declared.factors}
-        slots: list[FactorSlot] = []
+        basis = None if declared.factors else "life cycle"  # that of the table; the site may have others
+        source = f"ENTSO-E {declared.zone}, generation by fuel"
         for from_s, to_s in windows(start_s, end_s, _LONGEST_S, _HOUR_S):
             params = {
                 "securityToken": token,
@@ -76,8 +77,7 @@ class Entsoe:
                 "periodEnd": utc(to_s, "%Y%m%d%H%M"),
             }
             generation = api.read(_generation, api.body("/api", params))
-            slots += slots_of(_intensity(generation, factors), f"ENTSO-E {declared.zone}, generation by fuel")
-        return slots
+            yield from slots_of(_intensity(generation, factors), source, basis)
 
 
 def _generation(body: bytes) -> Generation:

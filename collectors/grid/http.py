@@ -118,13 +118,15 @@ def key(file: Path | None, env: str | None) -> str:
         raise SourceError(f"the key is missing: {error}", "check token_file or token_env") from None
 
 
-def slots_of(points: Iterable[tuple[float, float, object, bool]], source: str) -> list[FactorSlot]:
+def slots_of(
+    points: Iterable[tuple[float, float, object, bool]], source: str, basis: str | None = None
+) -> list[FactorSlot]:
     """Make slots from (start, end, value, estimated): in order, once each, and none for a value that is null."""
     slots: dict[float, FactorSlot] = {}
     for start_s, end_s, value, estimated in points:
         number = _number(value)
         if number is not None:
-            slots[start_s] = FactorSlot(start_s, end_s, number, source, estimated)
+            slots[start_s] = FactorSlot(start_s, end_s, number, source, estimated, basis)
     return [slots[start_s] for start_s in sorted(slots)]
 
 

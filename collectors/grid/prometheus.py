@@ -5,7 +5,7 @@ A value that the query gives at an instant holds over the step that begins there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from accounting.model import FactorSlot
@@ -26,10 +26,9 @@ class PrometheusFactor:
         self._query = query
         self._step_s = step_s
 
-    def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
-        """Return the steps that overlap [start_s, end_s). Raise `SourceError` where the server or the query fails."""
+    def slots(self, start_s: float, end_s: float) -> Iterator[FactorSlot]:
+        """Yield the steps that overlap [start_s, end_s). Raise `SourceError` where the server or the query fails."""
         api = self._api()
-        slots: list[FactorSlot] = []
         for from_s, to_s in windows(start_s, end_s, _MOST_POINTS * self._step_s, self._step_s):
             params = {
                 "query": self._query,
@@ -37,8 +36,7 @@ class PrometheusFactor:
                 "end": f"{to_s - self._step_s:.3f}",
                 "step": f"{self._step_s:g}",
             }
-            slots += api.read(self._slots, api.json("/api/v1/query_range", params))
-        return slots
+            yield from api.read(self._slots, api.json("/api/v1/query_range", params))
 
     def _api(self) -> Api:
         server = self._server

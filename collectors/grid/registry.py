@@ -7,6 +7,9 @@ options: {…}}`; it loads a callable `(zone, options) -> IntensitySource`.
 from __future__ import annotations
 
 from accounting.sources import IntensitySource, SourceError
+from collectors.grid.chain import MAX_G_PER_KWH
+from collectors.grid.kept import Ask, KeptSource, asked
+from collectors.grid.store import SlotStore
 from site_config import grid as declare
 from site_config.errors import near
 from site_config.factors import Grid
@@ -14,9 +17,22 @@ from site_config.factors import Grid
 ENTRY_POINT_GROUP = "scarbon.grid"
 
 
-def grid_sources(grid: Grid) -> tuple[IntensitySource, ...]:
-    """Return the sources of `grid.location` in its order. Raise `SourceError` where one cannot be made."""
-    return tuple(grid_source(declared, grid.zone) for declared in grid.location)
+def grid_sources(grid: Grid, store: SlotStore | None = None, ask: Ask = "new") -> tuple[IntensitySource, ...]:
+    """Return the sources of `grid.location` in its order; what services answer is kept in `store`, where one is given.
+
+    Raise `SourceError` where one cannot be made.
+    """
+    return tuple(kept(grid_source(declared, grid.zone), declared, grid.zone, store, ask) for declared in grid.location)
+
+
+def kept(
+    source: IntensitySource, declared: declare.GridSource, zone: str, store: SlotStore | None, ask: Ask
+) -> IntensitySource:
+    """Return the source with its answers kept, where it is asked over the network."""
+    if store is None or isinstance(declared, declare.FileGrid | declare.StaticGrid):
+        return source
+    by_zone = isinstance(declared, declare.EmberGrid | declare.PluginGrid)
+    return KeptSource(source, store, asked(declared, zone if by_zone else ""), 0.0, MAX_G_PER_KWH, ask)
 
 
 def grid_source(declared: declare.GridSource, zone: str) -> IntensitySource:

@@ -5,11 +5,12 @@ The consolidated data set is asked first; what it has not yet is taken from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from accounting.model import FactorSlot
+from accounting.sources import SourceError
 from collectors.grid.http import Api, epoch, slots_of, utc, windows
 from site_config.grid import RteGrid
 
@@ -28,17 +29,33 @@ class Rte:
     def __init__(self, declared: RteGrid) -> None:
         self._declared = declared
 
-    def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
-        """Return the slots that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
+    def slots(self, start_s: float, end_s: float) -> Iterator[FactorSlot]:
+        """Yield the slots that overlap [start_s, end_s). Raise `SourceError` where the service fails."""
         api = Api(self.name, self._declared.url, self._declared.timeout_s)
-        final = self._dataset(api, _CONSOLIDATED, start_s, end_s)
-        known_until_s = final[-1].end_s if final else start_s
-        recent = self._dataset(api, _REAL_TIME, known_until_s, end_s) if known_until_s < end_s else []
-        return [*final, *(slot for slot in recent if slot.start_s >= known_until_s)]
+        known_until_s = start_s
+        for slot in self._dataset(api, _CONSOLIDATED, start_s, end_s):
+            known_until_s = slot.end_s
+            yield slot
+        if known_until_s < end_s:
+            recent = self._dataset(api, _REAL_TIME, known_until_s, end_s)
+            yield from (slot for slot in recent if slot.start_s >= known_until_s)
 
-    def _dataset(self, api: Api, dataset: str, start_s: float, end_s: float) -> list[FactorSlot]:
-        path = f"/api/explore/v2.1/catalog/datasets/{dataset}/records"
+    def _dataset(self, api: Api, dataset: str, start_s: float, end_s: float) -> Iterator[FactorSlot]:
+        estimated = dataset == _REAL_TIME
+        source = f"RTE éCO2mix, direct, {'real time' if estimated else 'consolidated'}"
         records: list[tuple[float, object]] = []
+        trouble: SourceError | None = None
+        try:
+            for page in self._pages(api, dataset, start_s, end_s):
+                records += page
+        except SourceError as error:
+            trouble = error
+        yield from api.read(lambda found: _slots(found, source, estimated, end_s), records)
+        if trouble is not None:
+            raise trouble
+
+    def _pages(self, api: Api, dataset: str, start_s: float, end_s: float) -> Iterator[list[tuple[float, object]]]:
+        path = f"/api/explore/v2.1/catalog/datasets/{dataset}/records"
         for from_s, to_s in windows(start_s, end_s, _LONGEST_S, _STEP_S):
             span = " TO ".join(f"date'{utc(at_s, '%Y-%m-%dT%H:%M:%SZ')}'" for at_s in (from_s, to_s))
             offset = 0
@@ -51,13 +68,10 @@ class Rte:
                     "offset": str(offset),
                 }
                 page = api.read(_records, api.json(path, params))
-                records += page
+                yield page
                 offset += _PAGE
                 if len(page) < _PAGE:
                     break
-        estimated = dataset == _REAL_TIME
-        source = f"RTE éCO2mix, direct, {'real time' if estimated else 'consolidated'}"
-        return api.read(lambda found: _slots(found, source, estimated, end_s), records)
 
 
 def _records(document: Any) -> list[tuple[float, object]]:
@@ -71,4 +85,4 @@ def _slots(records: list[tuple[float, object]], source: str, estimated: bool, en
         until_s = next_s if next_s - start_s <= _COARSE_STEP_S else start_s + _STEP_S
         if start_s < end_s and start_s < until_s:
             points.append((start_s, until_s, value, estimated))
-    return slots_of(points, source)
+    return slots_of(points, source, "direct")

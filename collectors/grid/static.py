@@ -26,4 +26,4 @@ class StaticIntensity:
     def slots(self, start_s: float, end_s: float) -> Sequence[FactorSlot]:
         """Return one slot over [start_s, end_s); its source names publisher and year."""
         source = f"{self.figure.source}: {self.figure.name}, mean of {self.figure.year}"
-        return [FactorSlot(start_s, end_s, self.figure.gco2e_per_kwh, source, estimated=True)]
+        return [FactorSlot(start_s, end_s, self.figure.gco2e_per_kwh, source, True, self.figure.basis)]

@@ -58,6 +58,7 @@ class Case:
     empty: str
     step_s: float
     source: str  # what the slots say of themselves
+    basis: str | None = None
     estimated: bool = False
     has_key: bool = True
 
@@ -154,6 +155,7 @@ CASES = {
         '{"zone": "DE", "temporalGranularity": "hourly", "data": []}',
         HOUR,
         "Electricity Maps DE, life cycle",
+        "life cycle",
     ),
     "neso": Case(
         lambda url, key: declare.NesoGrid(source="neso", url=url),
@@ -161,6 +163,7 @@ CASES = {
         '{"data": []}',
         1800.0,
         "NESO Great Britain",
+        "direct",
         has_key=False,
     ),
     "neso_region": Case(
@@ -169,6 +172,7 @@ CASES = {
         '{"data": {"regionid": 13, "shortname": "London", "data": []}}',
         1800.0,
         "NESO region 13",
+        "direct",
         estimated=True,
         has_key=False,
     ),
@@ -178,6 +182,7 @@ CASES = {
         '{"total_count": 0, "results": []}',
         900.0,
         "RTE éCO2mix, direct, consolidated",
+        "direct",
         has_key=False,
     ),
     "energinet": Case(
@@ -186,6 +191,7 @@ CASES = {
         '{"total": 0, "limit": 0, "dataset": "CO2Emis", "records": []}',
         300.0,
         "Energinet DK1",
+        "direct",
         has_key=False,
     ),
     "ember": Case(
@@ -194,6 +200,7 @@ CASES = {
         '{"stats": {}, "data": []}',
         31 * 24 * HOUR,
         "Ember DEU, monthly mean",
+        "life cycle",
     ),
     "prometheus": Case(
         lambda url, key: declare.PrometheusGrid(
@@ -235,7 +242,7 @@ def two_slots(case: Case, source: IntensitySource) -> list[FactorSlot]:
 def test_an_answer(case: Case, service: Service, source: IntensitySource) -> None:
     service.answer(case.answer(475))
     first, second = two_slots(case, source)
-    assert first == FactorSlot(MIDNIGHT, MIDNIGHT + case.step_s, 475.0, case.source, case.estimated)
+    assert first == FactorSlot(MIDNIGHT, MIDNIGHT + case.step_s, 475.0, case.source, case.estimated, case.basis)
     assert (second.start_s, second.value) == (first.end_s, 90.0)
 
 
@@ -368,7 +375,7 @@ def test_a_time_out(case: Case, service: Service, key_file: Path, waits: list[fl
 def test_electricity_maps_asks_for_ten_days_at_a_time(service: Service, key_file: Path) -> None:
     service.answer('{"data": []}')
     source = grid_source(CASES["electricity_maps"].declared(service.url, key_file), "DEU")
-    source.slots(MIDNIGHT + 60, MIDNIGHT + 11 * 24 * HOUR)
+    assert list(source.slots(MIDNIGHT + 60, MIDNIGHT + 11 * 24 * HOUR)) == []
     assert [(request.query["start"], request.query["end"]) for request in service.requests] == [
         ("2026-10-01T00:00:00Z", "2026-10-11T00:00:00Z"),
         ("2026-10-11T00:00:00Z", "2026-10-12T00:00:00Z"),
@@ -428,7 +435,7 @@ def test_rte_is_read_page_by_page(service: Service, key_file: Path) -> None:
     rest = {"results": [{"taux_co2": 60, "date_heure": "2026-10-02T01:00:00Z"}]}
     service.answer(json.dumps({"results": full}), json.dumps(rest))
     source = grid_source(CASES["rte"].declared(service.url, key_file), "FRA")
-    slots = source.slots(MIDNIGHT, MIDNIGHT + 101 * 900)
+    slots = list(source.slots(MIDNIGHT, MIDNIGHT + 101 * 900))
     assert len(slots) == 101
     assert slots[-1].value == 60.0
     assert [request.query["offset"] for request in service.requests] == ["0", "100"]
@@ -436,7 +443,7 @@ def test_rte_is_read_page_by_page(service: Service, key_file: Path) -> None:
 
 def test_energinet_is_asked_in_utc(service: Service, key_file: Path) -> None:
     service.answer(energinet(75))
-    grid_source(CASES["energinet"].declared(service.url, key_file), "DNK").slots(MIDNIGHT, MIDNIGHT + 600)
+    list(grid_source(CASES["energinet"].declared(service.url, key_file), "DNK").slots(MIDNIGHT, MIDNIGHT + 600))
     assert service.requests[0].query == {
         "start": "2026-10-01T00:00",
         "end": "2026-10-01T00:10",
@@ -452,7 +459,7 @@ def test_several_series_are_refused(service: Service, key_file: Path) -> None:
     answer["data"]["result"] *= 2
     service.answer(json.dumps(answer))
     with pytest.raises(SourceError, match="'grid' gives 2 series"):
-        grid_source(CASES["prometheus"].declared(service.url, key_file), "DEU").slots(MIDNIGHT, MIDNIGHT + HOUR)
+        list(grid_source(CASES["prometheus"].declared(service.url, key_file), "DEU").slots(MIDNIGHT, MIDNIGHT + HOUR))
 
 
 def entsoe_source(service: Service, key_file: Path, **factors: float) -> IntensitySource:
@@ -529,7 +536,7 @@ def test_entsoes_generation_without_a_factor(service: Service, key_file: Path) -
 def test_entsoes_troubles(service: Service, key_file: Path, body: str, said: str) -> None:
     service.answer(body)
     with pytest.raises(SourceError, match=said):
-        entsoe_source(service, key_file).slots(MIDNIGHT, MIDNIGHT + HOUR)
+        list(entsoe_source(service, key_file).slots(MIDNIGHT, MIDNIGHT + HOUR))
 
 
 def test_entsoe_without_data(service: Service, key_file: Path) -> None:
@@ -537,7 +544,7 @@ def test_entsoe_without_data(service: Service, key_file: Path) -> None:
         "<Acknowledgement_MarketDocument><Reason><code>999</code>"
         "<text>No matching data found for Data item</text></Reason></Acknowledgement_MarketDocument>"
     )
-    assert entsoe_source(service, key_file).slots(MIDNIGHT, MIDNIGHT + HOUR) == []
+    assert list(entsoe_source(service, key_file).slots(MIDNIGHT, MIDNIGHT + HOUR)) == []
 
 
 def test_watttime_is_read_for_advice(service: Service, key_file: Path) -> None:
