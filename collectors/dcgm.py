@@ -57,10 +57,7 @@ class DcgmSource:
         only = "" if uuids is None else f'UUID=~"{"|".join(sorted(uuids))}"'
         for metric in (ENERGY, POWER):
             for series in self._prometheus.raw(metric, start_s, end_s, only):
-                count = len(series.samples)
-                time_s = np.fromiter((sample[0] for sample in series.samples), float, count)
-                value = np.fromiter((sample[1] for sample in series.samples), float, count)
-                yield GpuSeries(metric, series.labels, time_s, value)
+                yield GpuSeries(metric, series.labels, series.time_s, series.value)
 
 
 def gather(cluster: str, series: Iterable[GpuSeries]) -> Iterator[GpuSamples | Reject]:

@@ -14,13 +14,16 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
+from accounting.arrays import Floats
 from accounting.sources import SourceError
 
 #: How many samples an answer should have: about 30 bytes each as JSON, some 500 bytes each while Python parses them.
@@ -40,10 +43,11 @@ RETRY = Retry(
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series' samples of a span: times in UTC epoch s, values as the server has them."""
+    """One series' samples of a span: n times in UTC epoch s, and n values."""
 
     labels: Mapping[str, str]
-    samples: list[tuple[float, str]]
+    time_s: Floats
+    value: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,20 @@ class Prometheus:
 
     def raw(self, metric: str, start_s: float, end_s: float, matcher: str = "") -> Iterator[Series]:
         """Every raw sample of a metric in [start_s, end_s], piece by piece; those on a piece's edge may come twice."""
-        selector = self.selector(metric, matcher)
+        return self.over(self.selector(metric, matcher), start_s, end_s)
+
+    def over(self, query: str, start_s: float, end_s: float, step_s: float | None = None) -> Iterator[Series]:
+        """What `query` gives in [start_s, end_s], as `raw` does.
+
+        Without `step_s` it is a plain selector of series. With it, any PromQL: it is evaluated at each multiple of
+        `step_s` since the epoch, whatever the span is.
+        """
+        query, resolution = (query, "") if step_s is None else (f"({query})", f":{round(step_s * 1000)}ms")
         at_s, span_s = start_s, FIRST_SPAN_S
         while at_s < end_s:
             until_s = min(at_s + span_s, end_s)
             try:
-                answer = self.query(f"{selector}[{max(round((until_s - at_s) * 1000), 1)}ms]", until_s)
+                answer = self.query(f"{query}[{max(round((until_s - at_s) * 1000), 1)}ms{resolution}]", until_s)
             except TooManySamplesError:
                 if span_s <= SHORTEST_SPAN_S:
                     raise
@@ -101,7 +113,7 @@ class Prometheus:
             for one in answer:
                 values = one.get("values", [])
                 samples += len(values)
-                yield Series(one.get("metric", {}), values)
+                yield _series(one.get("metric", {}), values)
             span_s *= min(max(SAMPLES_PER_ANSWER / max(samples, 1), 0.25), 4.0)
             at_s = until_s
 
@@ -121,6 +133,12 @@ class Prometheus:
 
     def _error(self, what: str, advice: str = "check prometheus.url in the configuration") -> SourceError:
         return SourceError(f"Prometheus at {self.endpoint.url} {what}", advice)
+
+
+def _series(labels: Mapping[str, str], values: list[list[Any]]) -> Series:
+    """A series from its samples as the server writes them: [time, "value"]."""
+    numbers = np.fromiter(map(float, chain.from_iterable(values)), float, 2 * len(values))
+    return Series(labels, numbers[0::2], numbers[1::2])
 
 
 class TooManySamplesError(SourceError):

@@ -47,14 +47,16 @@ def refusal(stub: PrometheusStub, kind: str, **settings: object) -> SourceError:
 
 def test_raw_samples_at_their_own_times(stub: PrometheusStub) -> None:
     stub.series = [series([10.5, 20.25, 99.999], UUID="GPU-1"), series([15.0], UUID="GPU-2")]
-    found = {one.labels["UUID"]: one.samples for one in client(stub).raw(METRIC, 0, 100)}
-    assert found == {"GPU-1": [[10.5, "10.5"], [20.25, "20.25"], [99.999, "99.999"]], "GPU-2": [[15.0, "15"]]}
+    found = {
+        one.labels["UUID"]: list(zip(one.time_s, one.value, strict=True)) for one in client(stub).raw(METRIC, 0, 100)
+    }
+    assert found == {"GPU-1": [(10.5, 10.5), (20.25, 20.25), (99.999, 99.999)], "GPU-2": [(15.0, 15.0)]}
 
 
 def test_a_long_span_is_asked_piece_by_piece_and_nothing_is_lost(stub: PrometheusStub) -> None:
     times = [float(time) for time in range(30, 86_400, 60)]
     stub.series = [series(times, UUID="GPU-1")]
-    found = [time for one in client(stub).raw(METRIC, 0, 86_400) for time, _ in one.samples]
+    found = [time for one in client(stub).raw(METRIC, 0, 86_400) for time in one.time_s]
     assert sorted(set(found)) == times
     assert len(stub.asked) > 1
     ends = [end for _, end in stub.asked]
@@ -74,7 +76,7 @@ def test_too_many_samples_are_asked_for_in_smaller_pieces(stub: PrometheusStub) 
         return None
 
     stub.answer = answer
-    found = [time for one in client(stub).raw(METRIC, 0, 7200) for time, _ in one.samples]
+    found = [time for one in client(stub).raw(METRIC, 0, 7200) for time in one.time_s]
     assert sorted(set(found)) == times
 
 
