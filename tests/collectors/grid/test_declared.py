@@ -1,11 +1,13 @@
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from accounting.model import FactorSlot
 from accounting.sources import SourceError
 from collectors.grid.declared import market_slots, pue_slots
+from collectors.grid.store import SlotStore
 from site_config.factors import Contract, DatedContract, PuePeriod, PueQuery
 from site_config.server import PrometheusServer
 from tests.collectors.grid.service import Service
@@ -46,6 +48,13 @@ def test_a_live_pue(service: Service) -> None:
         FactorSlot(START + 100, START + 900, 1.25, "Prometheus pue"),
         FactorSlot(START + 900, START + 1000, 1.5, "Prometheus pue"),
     )
+
+
+def test_a_live_pue_is_kept_when_prometheus_has_forgotten_it(service: Service, tmp_path: Path) -> None:
+    store = SlotStore(tmp_path / "grid.db")
+    first = pue_slots(queried(service, "1.25", "1.5"), START, START + 1800, store)
+    assert pue_slots(queried(service), START, START + 1800, store) == first
+    assert [slot.value for slot in first] == [1.25, 1.5]
 
 
 @pytest.mark.parametrize("value", ["0.9", "11", "-1"])

@@ -61,6 +61,7 @@ class Case:
     basis: str | None = None
     estimated: bool = False
     has_key: bool = True
+    reads_xml: bool = False
 
 
 def electricity_maps(value: Any) -> str:
@@ -148,6 +149,12 @@ def prometheus(value: Any) -> str:
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": [{"values": values}]}})
 
 
+def entsoe(value: Any) -> str:
+    """Coal at 1000 g/kWh and wind at 0, as the case declares them: of 1000 MW, as much coal as g/kWh are wanted."""
+    wind = [None if value is None else 1000 - value if isinstance(value, int | float) else 1000, 910]
+    return entsoe_xml(entsoe_series("B05", value, 90), entsoe_series("B19", *wind))
+
+
 CASES = {
     "electricity_maps": Case(
         lambda url, key: declare.ElectricityMapsGrid(source="electricity_maps", zone="DE", token_file=key, url=url),
@@ -211,9 +218,25 @@ CASES = {
         900.0,
         "Prometheus grid",
     ),
+    "entsoe": Case(
+        lambda url, key: declare.EntsoeGrid(
+            source="entsoe",
+            zone="10YNL----------L",
+            token_file=key,
+            url=url,
+            factors={"coal": 1000.0, "wind": 0.0},
+        ),
+        entsoe,
+        "<Acknowledgement_MarketDocument><Reason><code>999</code><text>No matching data found for Data item"
+        "</text></Reason></Acknowledgement_MarketDocument>",
+        HOUR,
+        "ENTSO-E 10YNL----------L, generation by fuel",
+        reads_xml=True,
+    ),
 }
 
 
+IN_PARTS = {name: case for name, case in CASES.items() if name != "ember"}  # who asks for a long window at once
 KEYED = {name: case for name, case in CASES.items() if case.has_key}
 
 
@@ -302,8 +325,22 @@ def test_an_answer_that_is_none(
     case: Case, service: Service, source: IntensitySource, answer: str | Answer, said: str
 ) -> None:
     service.answer(answer)
+    if case.reads_xml and not isinstance(answer, Answer):
+        said = "a shape that is not known here: (not XML|the XML is a html)"
     with pytest.raises(SourceError, match=said):
         two_slots(case, source)
+
+
+@pytest.mark.parametrize("case", IN_PARTS.values(), ids=IN_PARTS.keys())
+def test_what_came_before_a_failure_is_not_lost(
+    case: Case, service: Service, source: IntensitySource, waits: list[float]
+) -> None:
+    """A long window is asked for in parts: where a later part fails, the slots of the earlier ones stay."""
+    service.answer(case.answer(475), Answer("out of order", 500))
+    found: list[FactorSlot] = []
+    with pytest.raises(SourceError, match="out of order"):
+        found.extend(source.slots(MIDNIGHT, MIDNIGHT + 400 * 24 * HOUR))
+    assert [slot.value for slot in found] == [475.0, 90.0]
 
 
 def test_a_number_that_is_text(case: Case, service: Service, source: IntensitySource) -> None:
