@@ -65,7 +65,7 @@ class Sources:
     gpu: GpuEnergySource | None
     holders: Sequence[HolderSource]  # in the order of trust
     host: HostEnergySource | None  # where nodes are metered
-    nodes: NodeSource | None  # None: what can be allocated of a node is not known
+    nodes: NodeSource
     factors: FactorSource
 
 
@@ -234,11 +234,11 @@ class _Books:
         return curves
 
     def book_nodes(
-        self, hosts: Sequence[HostSamples], gpus: Mapping[str, Sequence[EnergyCurve]], source: NodeSource | None
+        self, hosts: Sequence[HostSamples], gpus: Mapping[str, Sequence[EnergyCurve]], source: NodeSource
     ) -> None:
         """Attribute each metered node's energy without its GPUs, and note the time of jobs on nodes without a meter."""
         assert isinstance(self.rules.host, HostMetered)
-        nodes = {} if source is None else source.nodes()
+        nodes = source.nodes()
         holds = node_holds(self.jobs, self._index, nodes, self.timeline.end_s + MARGIN_S)
         overdrawn: dict[str, int] = {}
         strangers: list[str] = []
@@ -262,10 +262,10 @@ class _Books:
         self._add_usage(meter, curve.method, "slurm", usage)
         self._add_balance(meter, curve.method, balance)
 
-    def book_host(self, rule: HostModel | HostBySlurm, source: NodeSource | None) -> None:
+    def book_host(self, rule: HostModel | HostBySlurm, source: NodeSource) -> None:
         """The energy of each job's cores and memory, by a model or as Slurm has it."""
         started = [job for job in self.jobs if job.start_s is not None]
-        nodes = {} if source is None else source.nodes()
+        nodes = source.nodes() if isinstance(rule, HostBySlurm) else {}
         power_w, refused = mean_power_w(rule, started, nodes)
         usage = spread(*self._spans(started), power_w, self.timeline)
         self._add_usage(HOST, "model" if isinstance(rule, HostModel) else "slurm", "slurm", usage)

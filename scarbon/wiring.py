@@ -6,19 +6,31 @@ import math
 from datetime import datetime
 
 from accounting.booking import Rules, Sources
-from accounting.host import HostModel
-from accounting.sources import Factors, FactorSource, GpuEnergySource, HolderSource, JobSource, SourceError
+from accounting.host import HostBySlurm, HostMetered, HostModel, HostRule
+from accounting.sources import (
+    Factors,
+    FactorSource,
+    GpuEnergySource,
+    HolderSource,
+    HostEnergySource,
+    JobSource,
+    NodeSource,
+    SourceError,
+)
 from collectors.dcgm import DcgmSource
 from collectors.grid.chain import fill
 from collectors.grid.declared import market_slots, pue_slots
 from collectors.grid.registry import grid_sources
 from collectors.grid.store import SlotStore
 from collectors.holders import HpcJobLabels, WholeNode
+from collectors.host import HostQuery, PrometheusHosts
 from collectors.journal import Journal
 from collectors.openmetrics import OpenMetricsSource
 from collectors.prometheus import Endpoint, Prometheus
 from collectors.slurm.file import FileSource
+from collectors.slurm.nodes import ClusterNodes
 from collectors.slurm.sacct import SacctSource
+from site_config.host import Host
 from site_config.schema import Cluster, Gpu, SiteConfig
 from site_config.secrets import read_secret
 from site_config.server import PrometheusServer
@@ -31,8 +43,8 @@ def sources(config: SiteConfig, name: str) -> Sources:
         jobs=job_source(config, name),
         gpu=gpu_source(name, cluster.gpu) if cluster.gpu is not None else None,
         holders=holder_sources(name, cluster.gpu) if cluster.gpu is not None else (),
-        host=None,
-        nodes=None,
+        host=host_source(cluster),
+        nodes=node_source(name, cluster),
         factors=factor_source(config),
     )
 
@@ -44,7 +56,7 @@ def rules(config: SiteConfig, name: str) -> Rules:
     return Rules(
         zone=config.site.zone,
         max_gap_s=cluster.gpu.max_gap_s if cluster.gpu is not None else math.inf,
-        host=_host_model(name, cluster),
+        host=_host_rule(cluster.host),
         embodied_gpu_g=None if embodied is None or embodied.gpu_kgco2e is None else embodied.gpu_kgco2e.best * 1000,
         embodied_gpu_model_g=(
             {} if embodied is None else {model: figure.best * 1000 for model, figure in embodied.gpu_models.items()}
@@ -103,16 +115,33 @@ def endpoint(server: PrometheusServer, match: dict[str, str]) -> Endpoint:
     )
 
 
-def _host_model(name: str, cluster: Cluster) -> HostModel | None:
+def host_source(cluster: Cluster) -> HostEnergySource | None:
+    """Where the power of the cluster's nodes is read; None where they are not metered."""
     host = cluster.host
-    if host.method == "none":
+    if host.meter is None:
         return None
-    if host.method != "model":
-        raise SourceError(
-            f"clusters.{name}.host.method: {host.method} is not read by this version", "use model or none"
-        )
-    assert host.cpu_w_per_core is not None
-    return HostModel(host.cpu_w_per_core, host.memory_w_per_gb)
+    server = host.prometheus or (None if cluster.gpu is None else cluster.gpu.prometheus)
+    assert server is not None
+    return PrometheusHosts(
+        Prometheus(endpoint(server, {})), HostQuery(host.meter, host.match, host.node_pattern, host.step_s)
+    )
+
+
+def node_source(name: str, cluster: Cluster) -> NodeSource:
+    """What the cluster's nodes are."""
+    jobs = cluster.jobs
+    sacct = str(jobs.sacct or "sacct")
+    scontrol = sacct.removesuffix("sacct") + "scontrol" if jobs.source in ("auto", "sacct", "pyslurm") else None
+    return ClusterNodes(name, cluster.host, scontrol)
+
+
+def _host_rule(host: Host) -> HostRule | None:
+    if host.method == "model":
+        assert host.cpu_w_per_core is not None
+        return HostModel(host.cpu_w_per_core, host.memory_w_per_gb)
+    if host.method == "slurm":
+        return HostBySlurm(includes_gpus=bool(host.includes_gpus))
+    return None if host.meter is None else HostMetered(host.meter.includes_gpus, host.max_gap_s)
 
 
 def factor_source(config: SiteConfig) -> FactorSource:
