@@ -69,7 +69,7 @@ def audit(books: Books, start_s: float | None, end_s: float | None) -> Audit:
         for cluster in dict.fromkeys(line.cluster for line in devices)
     ]
     unknown = books.rows(_UNKNOWN, values)[0]["attempts"]
-    quarantine = {row["source"]: row["count"] for row in books.rows(_QUARANTINE)}
+    quarantine = {row["source"]: row["count_of"] for row in books.rows(_QUARANTINE)}
     return Audit(clusters, devices, unknown, quarantine)
 
 
@@ -83,7 +83,7 @@ SELECT m.cluster, m.uuid, m.node, m.model, b.slot_s, b.metered_j, b.idle_j, COAL
 FROM balance b
 JOIN meters m ON m.meter_id = b.meter_id
 LEFT JOIN (
-  SELECT meter_id, slot_s, SUM(energy_j) AS attributed_j FROM usage
+  SELECT meter_id, slot_s, SUM(energy_j) AS attributed_j FROM usage_slots
   WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s
   GROUP BY meter_id, slot_s
 ) AS u ON u.meter_id = b.meter_id AND u.slot_s = b.slot_s
@@ -93,13 +93,13 @@ ORDER BY m.cluster, m.node, m.uuid, b.slot_s
 
 _UNKNOWN = """
 SELECT COUNT(*) AS attempts FROM (
-  SELECT attempt_id FROM usage JOIN meters ON meters.meter_id = usage.meter_id
+  SELECT attempt_id FROM usage_slots JOIN meters ON meters.meter_id = usage_slots.meter_id
   WHERE superseded_by IS NULL AND kind = 'gpu' AND slot_s >= :start_s AND slot_s < :end_s
   GROUP BY attempt_id HAVING SUM(known_s) = 0
 ) AS unknown
 """
 
-_QUARANTINE = "SELECT source, COUNT(*) AS count FROM quarantine GROUP BY source ORDER BY source"
+_QUARANTINE = "SELECT source, COUNT(*) AS count_of FROM quarantine GROUP BY source ORDER BY source"
 
 
 def _line(cluster: str, uuid: str, rows: Sequence[Row]) -> Line:

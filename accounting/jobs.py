@@ -11,6 +11,7 @@ from typing import Any
 
 from accounting.ledger.methods import METHODS
 from accounting.ledger.reading import Books, Row, one_of
+from accounting.ledger.spans import LIMITS_S, LONG
 
 J_PER_KWH = 3.6e6
 
@@ -96,7 +97,7 @@ def _part(kind: str, column: str) -> str:
 
 def _unknown(column: str) -> str:
     """How many of a job's days have energy and no figure in `column`: then the job's sum is unknown."""
-    return f"SUM(u.energy_j <> 0 AND u.{column} IS NULL) AS {column}_unknown"
+    return f"COUNT(CASE WHEN u.energy_j <> 0 AND u.{column} IS NULL THEN 1 END) AS {column}_unknown"
 
 
 _PARTS = ", ".join(
@@ -121,11 +122,10 @@ def _where(chosen: JobFilter, values: dict[str, Any]) -> str:
         values["end_s"] = chosen.end_s
         parts.append("a.submit_s < :end_s")
     if chosen.start_s is not None:
-        values["start_s"] = chosen.start_s
-        parts.append("(a.end_s IS NULL OR a.end_s >= :start_s)")
+        parts.append(_not_over(chosen.start_s, chosen.end_s, values))
     for column, wanted in (
-        ("a.cluster", chosen.clusters), ('a."user"', chosen.users), ("a.account", chosen.accounts),
-        ('a."partition"', chosen.partitions), ("a.qos", chosen.qos), ("a.name", chosen.names),
+        ("a.cluster", chosen.clusters), ("a.user_name", chosen.users), ("a.account", chosen.accounts),
+        ("a.partition_name", chosen.partitions), ("a.qos", chosen.qos), ("a.name", chosen.names),
         ("a.state", chosen.states),
     ):  # fmt: skip
         if wanted is not None:
@@ -135,14 +135,35 @@ def _where(chosen: JobFilter, values: dict[str, Any]) -> str:
     return " AND ".join(parts)
 
 
+def _not_over(start_s: float, end_s: float | None, values: dict[str, Any]) -> str:
+    """Not ended before the window; said for each class of `spans`, so that an index bounds it on both sides."""
+    values["start_s"] = start_s
+    until = "" if end_s is None else " AND a.submit_s < :end_s"
+    classes = [f"(a.span = {LONG}{until})"]
+    for span, limit_s in enumerate(LIMITS_S):
+        values[f"span{span}"] = start_s - limit_s
+        classes.append(f"(a.span = {span} AND a.submit_s > :span{span}{until})")
+    return f"(a.end_s IS NULL OR a.end_s >= :start_s) AND ({' OR '.join(classes)})"
+
+
 def _one_job(job: str, values: dict[str, Any]) -> str:
-    """A job by what was typed: a whole label, or the number of an array or heterogeneous job."""
-    name = f"p{len(values)}"
-    values[name] = job
+    """A job by what was typed: a whole label, or the number of an array or heterogeneous job.
+
+    Labels are ordered by their bytes, so those that begin with `42_` or `42+` lie between two bounds.
+    """
+    whole = one_of("a.label", [job], values)
     if not job.isdecimal():
-        return f"a.label = :{name}"
-    return f"(a.label = :{name} OR a.job_id = CAST(:{name} AS INTEGER) OR a.label LIKE :{name} || '\\_%' ESCAPE '\\' " \
-        f"OR a.label LIKE :{name} || '+%')"  # fmt: skip
+        return whole
+    parts = [whole, _between(f"{job}_", f"{job}`", values), _between(f"{job}+", f"{job},", values)]
+    if int(job) < 2**63:  # what a database's integer holds
+        parts.append(one_of("a.job_id", [int(job)], values))
+    return f"({' OR '.join(parts)})"
+
+
+def _between(first: str, beyond: str, values: dict[str, Any]) -> str:
+    low, high = f"p{len(values)}", f"p{len(values) + 1}"
+    values |= {low: first, high: beyond}
+    return f"(a.label >= :{low} AND a.label < :{high})"
 
 
 def _job(row: Row) -> JobUsage:
@@ -165,10 +186,10 @@ def _job(row: Row) -> JobUsage:
         start=row["start_s"],
         end=row["end_s"],
         state=row["state"],
-        user=row["user"],
+        user=row["user_name"],
         uid=row["uid"],
         account=row["account"],
-        partition=row["partition"],
+        partition=row["partition_name"],
         qos=row["qos"],
         wckey=row["wckey"],
         name=row["name"],

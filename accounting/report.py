@@ -12,15 +12,23 @@ from typing import Any
 
 from accounting.ledger.reading import Books, Row, one_of
 
-#: What groups can be made by: the column that names the group.
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """What groups are made by: `name` gives the group's name in SQL, of a payer `p` or of what meters `j` they used."""
+
+    name: str
+    of_meters: bool = False
+
+
 GROUPINGS = {
-    "account": "a.account",
-    "user": 'a."user"',
-    "partition": 'a."partition"',
-    "qos": "a.qos",
-    "wckey": "a.wckey",
-    "cluster": "a.cluster",
-    "gpu-model": "CASE WHEN u.kind = 'gpu' THEN u.model ELSE '(host)' END",
+    "account": Grouping("p.account"),
+    "user": Grouping("p.user_name"),
+    "partition": Grouping("p.partition_name"),
+    "qos": Grouping("p.qos"),
+    "wckey": Grouping("p.wckey"),
+    "cluster": Grouping("p.cluster"),
+    "gpu-model": Grouping("CASE WHEN j.kind = 'gpu' THEN j.model ELSE '(host)' END", of_meters=True),
 }
 
 
@@ -60,42 +68,76 @@ def make_report(books: Books, first_day: str, last_day: str, by: str, clusters: 
     """The sums of the calendar days `first_day` to `last_day` (ISO, both included) by one of `GROUPINGS`."""
     values: dict[str, Any] = {"first": first_day, "last": last_day}
     of_clusters = "" if clusters is None else " AND " + one_of("{}", clusters, values)
-    rows = books.rows(_GROUPS.format(key=GROUPINGS[by], clusters=of_clusters.format("a.cluster")), values)
-    groups = [_sums(row["key"], row) for row in rows]
+
+    def jobs_by(grouping: Grouping | None) -> list[Sums]:
+        return _groups(books, grouping, of_clusters.format("p.cluster"), values)
+
+    groups = jobs_by(GROUPINGS[by])
     groups.sort(key=lambda group: (-(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""))
     idle_row = books.rows(_IDLE.format(clusters=of_clusters.format("m.cluster")), values)[0]
-    whole = books.rows(_GROUPS.format(key="NULL", clusters=of_clusters.format("a.cluster")), values)
     idle = _sums(None, idle_row)
-    total = _together(_sums(None, whole[0]), idle) if whole else idle
-    return Report(groups, idle, total, idle_row["metered_j"])
+    return Report(groups, idle, _together(jobs_by(None)[0], idle), idle_row["metered_j"])
+
+
+def _groups(books: Books, grouping: Grouping | None, of_clusters: str, values: dict[str, Any]) -> list[Sums]:
+    """The sums of each group that jobs were in; None: of all jobs together."""
+    name, of_meters = (grouping.name, grouping.of_meters) if grouping else ("NULL", False)
+    words = {
+        "name": name,
+        "clusters": of_clusters,
+        "kinds": "j.kind <> ''" if of_meters else "j.kind = ''",
+        "same_group": " AND k.model = j.model" if of_meters else "",
+        "group_by": f"GROUP BY {name}" if grouping else "",
+    }
+    jobs = {row["group_name"]: row["jobs"] for row in books.rows(_JOBS.format(**words), values)}
+    unknown = {row["group_name"]: row["jobs"] for row in books.rows(_UNKNOWN.format(**words), values)}
+    return [
+        _sums(
+            row["group_name"],
+            {**row, "jobs": jobs.get(row["group_name"], 0), "jobs_unknown": unknown.get(row["group_name"], 0)},
+        )
+        for row in books.rows(_SUMS.format(**words), values)
+    ]
 
 
 def _incomplete(column: str) -> str:
-    return f"SUM(CASE WHEN energy_j <> 0 AND {column} IS NULL THEN 1 ELSE 0 END) AS {column}_unknown"
+    """How many of a group's days have energy and no figure in `column`: then the group's sum is unknown."""
+    return f"COUNT(CASE WHEN j.energy_j <> 0 AND j.{column} IS NULL THEN 1 END) AS {column}_unknown"
 
 
-# A group's jobs are summed first, so that a job of unknown energy is counted once.
-_GROUPS = f"""
-SELECT k AS key, COUNT(*) AS jobs, SUM(gpu_held_s > 0 AND gpu_energy_j IS NULL) AS jobs_unknown,
-       SUM(gpu_held_s) AS held_s, SUM(gpu_measured_s) AS measured_s,
-       SUM(gpu_energy_j) AS gpu_energy_j, SUM(host_energy_j) AS host_energy_j,
-       SUM(facility_j) AS facility_j, SUM(location_g) AS location_g, SUM(market_g) AS market_g,
-       SUM(embodied_g) AS embodied_g, SUM(facility_j_unknown) AS facility_j_unknown,
-       SUM(location_g_unknown) AS location_g_unknown, SUM(market_g_unknown) AS market_g_unknown
-FROM (
-  SELECT {{key}} AS k, a.attempt_id,
-         SUM(CASE WHEN u.kind = 'gpu' THEN held_s ELSE 0 END) AS gpu_held_s,
-         SUM(CASE WHEN u.kind = 'gpu' THEN measured_s ELSE 0 END) AS gpu_measured_s,
-         SUM(CASE WHEN u.kind = 'gpu' THEN energy_j END) AS gpu_energy_j,
-         SUM(CASE WHEN u.kind = 'host' THEN energy_j END) AS host_energy_j,
-         SUM(facility_j) AS facility_j, SUM(location_g) AS location_g, SUM(market_g) AS market_g,
-         SUM(embodied_g) AS embodied_g,
-         {", ".join(_incomplete(column) for column in ("facility_j", "location_g", "market_g"))}
-  FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
-  WHERE u.day >= :first AND u.day <= :last{{clusters}}
-  GROUP BY k, a.attempt_id
-) AS job
-GROUP BY k
+_SUMS = f"""
+SELECT {{name}} AS group_name,
+       SUM(CASE WHEN j.kind = 'gpu' THEN j.held_s ELSE 0 END) AS held_s,
+       SUM(CASE WHEN j.kind = 'gpu' THEN j.measured_s ELSE 0 END) AS measured_s,
+       SUM(CASE WHEN j.kind = 'gpu' THEN j.energy_j END) AS gpu_energy_j,
+       SUM(CASE WHEN j.kind = 'host' THEN j.energy_j END) AS host_energy_j,
+       SUM(j.facility_j) AS facility_j, SUM(j.location_g) AS location_g, SUM(j.market_g) AS market_g,
+       SUM(j.embodied_g) AS embodied_g,
+       {", ".join(_incomplete(column) for column in ("facility_j", "location_g", "market_g"))}
+FROM payer_days j JOIN payers p ON p.payer_id = j.payer_id
+WHERE j.day >= :first AND j.day <= :last{{clusters}}
+{{group_by}}
+"""
+
+# Each job is counted on the first of its days in the period.
+_JOBS = """
+SELECT {name} AS group_name, SUM(j.jobs) AS jobs
+FROM payer_jobs j JOIN payers p ON p.payer_id = j.payer_id
+WHERE j.day >= :first AND j.day <= :last AND j.previous_day < :first AND {kinds}{clusters}
+{group_by}
+"""
+
+# Jobs that held GPUs and have no GPU energy on any day of the period. Days without energy have the method none, and
+# are few; they are found by it.
+_UNKNOWN = """
+SELECT {name} AS group_name, COUNT(DISTINCT j.attempt_id) AS jobs
+FROM usage_days j JOIN attempts a ON a.attempt_id = j.attempt_id JOIN payers p ON p.payer_id = a.payer_id
+WHERE j.method = 'none' AND j.day >= :first AND j.day <= :last AND j.kind = 'gpu' AND j.held_s > 0
+  AND NOT EXISTS (
+    SELECT 1 FROM usage_days k
+    WHERE k.attempt_id = j.attempt_id AND k.day >= :first AND k.day <= :last AND k.kind = 'gpu'
+      AND k.energy_j IS NOT NULL{same_group}){clusters}
+{group_by}
 """
 
 _IDLE = """

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-#: Written into `meta` when a ledger is made; a ledger of another version is refused by name.
-SCHEMA_VERSION = "1"
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from accounting.ledger.address import Address
+
+#: The schema of this version: the newest revision in `accounting/ledger/migrations`.
+REVISION = "0002"
+
+#: Revisions that came before, oldest first: ledgers that can be upgraded.
+OLDER = ("0001",)
 
 
 class LedgerError(Exception):
@@ -15,28 +23,30 @@ class LedgerError(Exception):
         self.advice = advice
 
 
-def ledger_path(url: str) -> str:
-    """The file of a `sqlite:///…` ledger; LedgerError for a database that this version does not keep books in."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url == prefix:
-        raise LedgerError(
-            f"this version keeps its ledger in SQLite only, not in {url.split(':')[0]}",
-            "set ledger: sqlite:///PATH in the configuration",
-        )
-    return url.removeprefix(prefix)
+class NoLedgerError(LedgerError):
+    """No ledger has been made at this address yet."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(f"there is no ledger at {address.shown} yet", "run scarbon collect first")
+        self.address = address
 
 
-def not_a_ledger(path: str, why: str) -> LedgerError:
-    """The error for a file that is something else."""
+def not_a_ledger(shown: str, why: str) -> LedgerError:
+    """The error for a file or database that is something else."""
     return LedgerError(
-        f"{path} is not a ledger of scarbon: {why}",
-        "name another file in `ledger:`; this one is left as it is",
+        f"{shown} is not a ledger of scarbon: {why}",
+        "name another one in `ledger:`; this one is left as it is",
     )
 
 
-def wrong_version(path: str, found: str, wanted: str) -> LedgerError:
+def wrong_revision(shown: str, found: str) -> LedgerError:
     """The error for a ledger of another version."""
+    if found in OLDER:
+        return LedgerError(
+            f"the ledger {shown} was made by an older version (schema {found}, this one's is {REVISION})",
+            "keep a copy of it and run scarbon ledger upgrade",
+        )
     return LedgerError(
-        f"the ledger {path} has schema {found}, and this version of scarbon reads schema {wanted}",
-        "use the version of scarbon that made it",
+        f"the ledger {shown} has schema {found}, which this version does not know (its own is {REVISION})",
+        "use the version of scarbon that made it, or a later one",
     )

@@ -1,41 +1,69 @@
-"""Reading the books: plain SQL on the postings in force and their daily sums.
+"""Reading the books: plain SQL on the postings in force and their roll-ups.
 
-Queries go straight to sqlite3, not through SQLAlchemy: `scarbon jobs` is typed all day, and the driver starts in a
-tenth of the time. The books are opened read-only; a reader waits for no writer.
+Queries go straight to the database's driver, not through SQLAlchemy: `scarbon jobs` is typed all day, and sqlite3
+starts in a tenth of the time. The books are opened read-only, and all that is read from one `Books` is of one moment,
+whatever is written meanwhile; a reader waits for no writer.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from types import TracebackType
+from typing import Any, Self
 
-from accounting.ledger.errors import SCHEMA_VERSION, LedgerError, ledger_path, not_a_ledger, wrong_version
+from accounting.ledger.address import Address, parse_address
+from accounting.ledger.drivers import connect_mariadb, connect_postgresql, connect_sqlite_reading
+from accounting.ledger.errors import REVISION, LedgerError, NoLedgerError, not_a_ledger, wrong_revision
 
 Row = Mapping[str, Any]
+
+#: A named parameter in our SQL.
+_PARAMETER = re.compile(r":(\w+)")
 
 
 class Books:
     """The ledger, opened for reading."""
 
-    def __init__(self, url: str) -> None:
-        """Open the ledger at `url`. LedgerError when there is none, or the file is something else."""
-        self.path = ledger_path(url)
-        if not Path(self.path).is_file():
-            raise LedgerError(f"there is no ledger at {self.path} yet", "run scarbon collect first")
+    def __init__(self, url: str, password: str | None = None) -> None:
+        """Open the ledger at `url`. LedgerError when there is none, or what is there is something else."""
+        self.address = parse_address(url, password)
+        self._connection, self._error = _OPEN[self.address.kind](self.address)
         try:
-            self._connection = _connect(self.path)
-            found = self._version()
-        except sqlite3.DatabaseError as error:
-            raise not_a_ledger(self.path, str(error)) from None
-        if found != SCHEMA_VERSION:
-            raise wrong_version(self.path, str(found), SCHEMA_VERSION)
+            found = self._revision()
+        except LedgerError:
+            self.close()
+            raise
+        if found != REVISION:
+            self.close()
+            raise wrong_revision(self.address.shown, found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._connection.close()
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
-        """The rows of a query; `values` are its named parameters."""
-        return self._connection.execute(sql, values or {}).fetchall()
+        """The rows of a query; `values` are its named parameters (`:name`)."""
+        if self.address.kind != "sqlite":
+            sql = _for_server(sql)
+        try:
+            cursor = self._connection.cursor()
+            cursor.execute(sql, values or {})
+            rows: list[Row] = cursor.fetchall()
+        except self._error as error:
+            raise LedgerError(
+                f"the ledger {self.address.shown} cannot be read: {error}", "try again; if it stays so, restore a copy"
+            ) from error
+        return rows
 
     def booked(self, cluster: str) -> list[tuple[float, float]]:
         """The stretches of the cluster's time that the books hold, in order."""
@@ -46,12 +74,18 @@ class Books:
         """The clusters that the books know."""
         return [row["cluster"] for row in self.rows("SELECT DISTINCT cluster FROM booked ORDER BY cluster")]
 
-    def _version(self) -> str | None:
-        tables = {row["name"] for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "meta" not in tables or "usage" not in tables:
-            raise not_a_ledger(self.path, "it is a database with other tables")
-        version = self.rows("SELECT value FROM meta WHERE key = 'schema'")
-        return version[0]["value"] if version else None
+    def _revision(self) -> str:
+        """The schema's revision; of a first ledger, which kept it elsewhere, 0001."""
+        tables = {row["name"] for row in self.rows(_TABLES[self.address.kind])}
+        if "alembic_version" in tables and "meta" in tables:
+            found = self.rows("SELECT version_num FROM alembic_version")
+            if found:
+                return str(found[0]["version_num"])
+        if "meta" in tables and "usage" in tables:
+            return "0001"
+        if not tables or "meta" in tables:
+            raise NoLedgerError(self.address)
+        raise not_a_ledger(self.address.shown, "it is a database with other tables")
 
 
 def one_of(column: str, values: Sequence[Any], into: dict[str, Any]) -> str:
@@ -64,17 +98,62 @@ def one_of(column: str, values: Sequence[Any], into: dict[str, Any]) -> str:
     return f"{column} IN ({', '.join(names)})"
 
 
-def _connect(path: str) -> sqlite3.Connection:
-    uri = f"file:{quote(path)}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=30)
-    connection.row_factory = sqlite3.Row
+_TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+    "postgresql": "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()",
+    "mariadb": "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = DATABASE()",
+}
+
+
+@lru_cache(maxsize=64)
+def _for_server(sql: str) -> str:
+    """Our named parameters as those of psycopg and pymysql."""
+    return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%"))
+
+
+def _open_sqlite(address: Address) -> tuple[Any, type[Exception]]:
+    if not Path(address.path).is_file():
+        raise NoLedgerError(address)
     try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        # A reader that may not write beside a ledger in WAL mode cannot open its shared memory. When
-        # nobody writes, there is no log beside the file, and the file alone is the whole of the books.
-        if Path(f"{path}-wal").exists():
-            raise
-        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True)
+        connection = connect_sqlite_reading(address.path)
         connection.row_factory = sqlite3.Row
-    return connection
+        connection.execute("BEGIN")  # one moment for all queries
+    except sqlite3.DatabaseError as error:
+        raise not_a_ledger(address.shown, str(error)) from None
+    return connection, sqlite3.DatabaseError
+
+
+def _open_postgresql(address: Address) -> tuple[Any, type[Exception]]:
+    connection = connect_postgresql(address)
+    from psycopg import Error, IsolationLevel
+    from psycopg.rows import dict_row
+    from psycopg.types.numeric import NumericLoader
+
+    class Number(NumericLoader):
+        """Sums of whole numbers, which the server widens to numeric, as Python's."""
+
+        def load(self, data: Any) -> Any:
+            value = super().load(data)
+            return int(value) if value == value.to_integral_value() else float(value)
+
+    connection.adapters.register_loader("numeric", Number)
+    connection.row_factory = dict_row
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one moment for all queries
+    connection.read_only = True
+    return connection, Error
+
+
+def _open_mariadb(address: Address) -> tuple[Any, type[Exception]]:
+    connection = connect_mariadb(address)
+    from pymysql import Error
+    from pymysql.constants import FIELD_TYPE
+    from pymysql.cursors import DictCursor
+
+    connection.cursorclass = DictCursor
+    for kind in (FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL):  # what the server makes of sums of whole numbers
+        connection.decoders[kind] = lambda text: float(text) if "." in text else int(text)
+    connection.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")  # one moment for all queries
+    return connection, Error
+
+
+_OPEN = {"sqlite": _open_sqlite, "postgresql": _open_postgresql, "mariadb": _open_mariadb}

@@ -1,23 +1,30 @@
-"""The daily sums, kept in step with the postings in force, in the same transaction."""
+"""The roll-ups, kept in step with the postings in force, in the same transaction.
+
+A window's changes go upwards: the days of the attempts and meters whose postings changed, then the payers' days that
+hold them. What these SQL statements say is the same in SQLite, PostgreSQL and MariaDB.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, text
 
+from accounting.ledger.bulk import id_lists
 from accounting.ledger.methods import METHODS
 
 _RANK = "CASE method " + " ".join(f"WHEN '{method}' THEN {rank}" for rank, method in enumerate(METHODS)) + " END"
 _NAME = "CASE MAX(CASE WHEN energy_j IS NOT NULL THEN {rank} END) {names} ELSE 'none' END".format(
     rank=_RANK, names=" ".join(f"WHEN {rank} THEN '{method}'" for rank, method in enumerate(METHODS))
 )
+#: Every method, so that the index of `usage_days` by method and day finds a day.
+_OF_DAY = f"u.method IN ({', '.join(repr(method) for method in (*METHODS, 'none'))}) AND u.day"
 
 
 def _whole(column: str, base: str) -> str:
     """A sum that is unknown as soon as one of its parts is, where there is energy at all."""
     return (
-        f"CASE WHEN SUM({base} IS NOT NULL AND {base} <> 0 AND {column} IS NULL) > 0 THEN NULL ELSE SUM({column}) END"
+        f"CASE WHEN COUNT(CASE WHEN {base} <> 0 AND {column} IS NULL THEN 1 END) > 0 THEN NULL ELSE SUM({column}) END"
     )
 
 
@@ -27,8 +34,8 @@ INSERT INTO usage_days (attempt_id, day, kind, model, method, held_s, known_s, m
 SELECT attempt_id, :day, kind, model, {_NAME}, SUM(held_s), SUM(known_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
        SUM(embodied_g)
-FROM usage JOIN meters USING (meter_id)
-WHERE attempt_id IN ({{ids}}) AND slot_s >= :start_s AND slot_s < :end_s AND superseded_by IS NULL
+FROM usage_slots JOIN meters ON meters.meter_id = usage_slots.meter_id
+WHERE slot_s >= :start_s AND slot_s < :end_s AND superseded_by IS NULL AND cluster = :cluster{{of}}
 GROUP BY attempt_id, kind, model
 """
 
@@ -43,26 +50,99 @@ WHERE meter_id IN ({{ids}}) AND slot_s >= :start_s AND slot_s < :end_s AND super
 GROUP BY meter_id
 """
 
+_OF_CLUSTER = "payer_id IN (SELECT payer_id FROM payers WHERE cluster = :cluster)"
 
-def roll_up(
-    connection: Connection,
-    days: Sequence[tuple[str, int, int]],
-    attempt_ids: Collection[int],
-    meter_ids: Collection[int],
-) -> None:
-    """Sum the given days anew for the attempts and meters whose postings changed."""
-    for day, start_s, end_s in days:
-        values = {"day": day, "start_s": start_s, "end_s": end_s}
-        for ids in _lists(attempt_ids):
-            connection.execute(text(f"DELETE FROM usage_days WHERE day = :day AND attempt_id IN ({ids})"), {"day": day})
-            connection.execute(text(_USAGE_DAYS.format(ids=ids)), values)
-        for ids in _lists(meter_ids):
-            connection.execute(text(f"DELETE FROM idle_days WHERE day = :day AND meter_id IN ({ids})"), {"day": day})
-            connection.execute(text(_IDLE_DAYS.format(ids=ids)), values)
+_PAYER_DAYS = f"""
+INSERT INTO payer_days (day, payer_id, kind, model, held_s, measured_s, energy_j, facility_j, location_g, market_g,
+                        embodied_g)
+SELECT :day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
+       {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
+       SUM(embodied_g)
+FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
+WHERE {_OF_DAY} = :day AND a.cluster = :cluster
+GROUP BY payer_id, kind, model
+"""
+
+_BEFORE = "COALESCE((SELECT MAX(p.day) FROM usage_days p WHERE p.attempt_id = {attempt} AND p.day < :day{same}), '')"
+
+_PAYER_JOBS = f"""
+INSERT INTO payer_jobs (day, payer_id, kind, model, previous_day, jobs)
+SELECT :day, payer_id, kind, model, previous_day, COUNT(*)
+FROM (
+  SELECT a.payer_id, '' AS kind, '' AS model, {_BEFORE.format(attempt="a.attempt_id", same="")} AS previous_day
+  FROM (SELECT DISTINCT u.attempt_id FROM usage_days u WHERE {_OF_DAY} = :day) AS there
+  JOIN attempts a ON a.attempt_id = there.attempt_id
+  WHERE a.cluster = :cluster
+  UNION ALL
+  SELECT a.payer_id, u.kind, u.model,
+         {_BEFORE.format(attempt="a.attempt_id", same=" AND p.kind = u.kind AND p.model = u.model")} AS previous_day
+  FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
+  WHERE {_OF_DAY} = :day AND a.cluster = :cluster
+) AS job
+GROUP BY payer_id, kind, model, previous_day
+"""
 
 
-def _lists(ids: Collection[int]) -> Iterator[str]:
-    """The ids as SQL lists of at most 500 (they are integers of our own, so they need no binding)."""
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), 500):
-        yield ",".join(str(int(one)) for one in ordered[start : start + 500])
+class RollUp:
+    """Brings the roll-ups of one cluster up to its postings."""
+
+    def __init__(self, connection: Connection, cluster: str, days: Sequence[tuple[str, int, int]]) -> None:
+        """`days`: the calendar days whose postings changed, with their starts and ends (UTC epoch s)."""
+        self._connection = connection
+        self._cluster = cluster
+        self._days = days
+
+    def usage(self, attempt_ids: Collection[int], *, first: bool) -> None:
+        """Sum the days anew for the attempts whose postings changed; `first`: the cluster had none on these days."""
+        for day, start_s, end_s in self._days:
+            slots = {"day": day, "start_s": start_s, "end_s": end_s, "cluster": self._cluster}
+            if first:
+                self._run(_USAGE_DAYS.format(of=""), **slots)
+                continue
+            for ids in id_lists(attempt_ids):
+                self._run(f"DELETE FROM usage_days WHERE day = :day AND attempt_id IN ({ids})", day=day)
+                self._run(_USAGE_DAYS.format(of=f" AND attempt_id IN ({ids})"), **slots)
+
+    def idle(self, meter_ids: Collection[int]) -> None:
+        """Sum the days anew for the meters whose balances changed."""
+        for day, start_s, end_s in self._days:
+            for ids in id_lists(meter_ids):
+                self._run(f"DELETE FROM idle_days WHERE day = :day AND meter_id IN ({ids})", day=day)
+                self._run(_IDLE_DAYS.format(ids=ids), day=day, start_s=start_s, end_s=end_s)
+
+    def payers(self, attempt_ids: Collection[int], moved_ids: Collection[int]) -> None:
+        """Sum the payers' days anew: those of changed attempts, and every day of attempts that moved to another payer.
+
+        A job that appears on a day, or is gone from it, is counted otherwise on its next day, too.
+        """
+        days = {day for day, _, _ in self._days} if attempt_ids else set()
+        days |= self._days_of(moved_ids)
+        for day in sorted(days):
+            self._again("payer_days", _PAYER_DAYS, day)
+        for day in sorted(days | self._following(attempt_ids)):
+            self._again("payer_jobs", _PAYER_JOBS, day)
+
+    def _again(self, table: str, insert: str, day: str) -> None:
+        self._run(f"DELETE FROM {table} WHERE day = :day AND {_OF_CLUSTER}", day=day, cluster=self._cluster)
+        self._run(insert, day=day, cluster=self._cluster)
+
+    def _days_of(self, attempt_ids: Collection[int]) -> set[str]:
+        days: set[str] = set()
+        for ids in id_lists(attempt_ids):
+            chosen = text(f"SELECT DISTINCT day FROM usage_days WHERE attempt_id IN ({ids})")
+            days |= set(self._connection.execute(chosen).scalars())
+        return days
+
+    def _following(self, attempt_ids: Collection[int]) -> set[str]:
+        """The next day of each attempt after the changed ones. Mostly the books end here, and there is none."""
+        last = max(day for day, _, _ in self._days)
+        if (self._connection.execute(text("SELECT MAX(day) FROM payer_days")).scalar() or "") <= last:
+            return set()
+        days: set[str] = set()
+        for ids in id_lists(attempt_ids):
+            chosen = f"SELECT MIN(day) FROM usage_days WHERE attempt_id IN ({ids}) AND day > :last GROUP BY attempt_id"
+            days |= set(self._connection.execute(text(chosen), {"last": last}).scalars())
+        return days
+
+    def _run(self, sql: str, **values: object) -> None:
+        self._connection.execute(text(sql), values)

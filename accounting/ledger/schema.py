@@ -1,113 +1,155 @@
 """The ledger's tables.
 
-The grain is the *slot*, an hour of the site's clock (`accounting.clock`): a posting of `usage` says what one attempt
-used of one meter in one slot, a posting of `balance` what one meter metered in one slot and what of it nobody held.
-Slots are kept, and not only days, so that a year later a corrected intensity can be applied hour by hour, when the
-samples have long left Prometheus. `usage_days` and `idle_days` are roll-ups of the postings in force,
-for queries and reports.
+The grain is the *slot*, an hour of the site's clock (`accounting.clock`): a posting of `usage_slots` says what one
+attempt used of one meter in one slot, a posting of `balance` what one meter metered in one slot and what of it nobody
+held. Slots are kept, and not only days, so that a year later a corrected intensity can be applied hour by hour, when
+the samples have long left Prometheus. `usage_days`, `idle_days`, `payer_days` and `payer_jobs` are roll-ups of
+the postings in force, for queries and reports.
 
 A posting is in force while `superseded_by` is null; otherwise it names the run whose posting took its place.
 All quantities are in the base units of `accounting.model`; null is unknown.
+
+The tables are the same on SQLite, PostgreSQL and MariaDB: no name is a reserved word of one of them, text compares by
+its bytes, instants and counters have 64 bits. A change here needs a migration (`accounting/ledger/migrations`).
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, SmallInteger, Table
+from sqlalchemy import String as _String
+from sqlalchemy import Text as _Text
 from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
 
-meta = Table(
+#: SQLite's integers have 64 bits whatever they are called, and only `INTEGER` may be its row's number.
+Big = BigInteger().with_variant(Integer, "sqlite")
+#: MariaDB's own TEXT ends at 64 KiB, less than the node list of a large job.
+LongText = _Text().with_variant(_Text(collation="C"), "postgresql").with_variant(MEDIUMTEXT(), "mysql")
+#: In MariaDB, text that differs in case or in blanks at its end would be the same text.
+MARIADB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_nopad_bin"}
+
+
+def Name(length: int) -> TypeEngine[str]:  # noqa: N802 (reads as a type)
+    """Text of at most `length` characters, ordered by its bytes."""
+    return _String(length).with_variant(_String(length, collation="C"), "postgresql")
+
+
+def _table(name: str, *parts: SchemaItem, **options: Any) -> Table:
+    return Table(name, metadata, *parts, **MARIADB, **options)
+
+
+def _id(name: str) -> Column[int]:
+    """A key that the writer numbers itself, so that a run repeated gives the same rows."""
+    return Column(name, Big, primary_key=True, autoincrement=False)
+
+
+#: What holds for the whole ledger: `zone`, the calendar it is kept by, and `writer`, who writes to it just now.
+meta = _table(
     "meta",
-    metadata,
-    Column("key", String(64), primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", Name(64), primary_key=True),
+    Column("value", LongText, nullable=False),
 )
 
 #: One row for each window that was accounted: who asked what, with which version and configuration.
-runs = Table(
+runs = _table(
     "runs",
-    metadata,
-    Column("run_id", Integer, primary_key=True),
-    Column("cluster", String(64), nullable=False),
+    _id("run_id"),
+    Column("cluster", Name(64), nullable=False),
     Column("start_s", Double, nullable=False),
     Column("end_s", Double, nullable=False),
     Column("started_s", Double, nullable=False),
     Column("finished_s", Double, nullable=False),
-    Column("version", String(32), nullable=False),
-    Column("config_digest", String(64), nullable=False),
-    Column("summary", Text, nullable=False),  # JSON: rows read, posted, superseded, rejected; warnings
+    Column("version", Name(32), nullable=False),
+    Column("config_digest", Name(64), nullable=False),
+    Column("summary", LongText, nullable=False),  # JSON: rows read, posted, superseded, rejected; warnings
 )
 
 #: What has been accounted, as stretches that neither overlap nor touch. The end of the last one is the cursor.
-booked = Table(
+booked = _table(
     "booked",
-    metadata,
-    Column("cluster", String(64), primary_key=True),
+    Column("cluster", Name(64), primary_key=True),
     Column("start_s", Double, primary_key=True),
     Column("end_s", Double, nullable=False),
 )
 
-attempts = Table(
+#: Whom jobs are booked to: every combination of these that a job had. Reports sum by payer, not by job.
+payers = _table(
+    "payers",
+    _id("payer_id"),
+    Column("cluster", Name(64), nullable=False),
+    Column("user_name", Name(255)),
+    Column("account", Name(255)),
+    Column("partition_name", Name(255)),
+    Column("qos", Name(255)),
+    Column("wckey", Name(255)),
+)
+
+attempts = _table(
     "attempts",
-    metadata,
-    Column("attempt_id", Integer, primary_key=True),
-    Column("cluster", String(64), nullable=False),
-    Column("job_id", Integer, nullable=False),
-    Column("submit_s", Integer, nullable=False),
-    Column("label", String(64), nullable=False),
-    Column("state", String(32), nullable=False),
-    Column("start_s", Integer),
-    Column("end_s", Integer),
-    Column("user", String(255)),
-    Column("uid", Integer),
-    Column("account", String(255)),
-    Column("partition", String(255)),
-    Column("qos", String(255)),
-    Column("wckey", String(255)),
-    Column("name", Text),
-    Column("nodes", Text, nullable=False),  # names with commas between them
+    _id("attempt_id"),
+    Column("cluster", Name(64), nullable=False),
+    Column("job_id", Big, nullable=False),
+    Column("submit_s", Big, nullable=False),
+    Column("label", Name(64), nullable=False),
+    Column("state", Name(32), nullable=False),
+    Column("start_s", Big),
+    Column("end_s", Big),
+    Column("user_name", Name(255)),
+    Column("uid", Big),
+    Column("account", Name(255)),
+    Column("partition_name", Name(255)),
+    Column("qos", Name(255)),
+    Column("wckey", Name(255)),
+    Column("name", LongText),
+    Column("nodes", LongText, nullable=False),  # names with commas between them
     Column("cpus", Integer, nullable=False),
     Column("memory_mb", Double),
     Column("gpus", Integer, nullable=False),
     Column("shards", Integer, nullable=False),
-    Column("exit_code", String(16)),
-    Column("suspended_s", Integer, nullable=False),
+    Column("exit_code", Name(16)),
+    Column("suspended_s", Big, nullable=False),
     Column("restarts", Integer),
-    Column("sluid", String(32)),
-    Column("comment", Text),
-    Unique("cluster", "job_id", "submit_s"),
-    Index("attempts_by_user", "user", "end_s"),
-    Index("attempts_by_account", "account", "end_s"),
-    Index("attempts_by_end", "end_s"),
+    Column("sluid", Name(32)),
+    Column("comment", LongText),
+    Column("payer_id", ForeignKey("payers.payer_id"), nullable=False),
+    Column("span", SmallInteger, nullable=False),  # `accounting.ledger.spans`: how long from submit to end
+    Unique("job_id", "cluster", "submit_s", name="attempts_by_job"),
+    Index("attempts_by_label", "label"),
+    Index("attempts_by_user", "user_name", "span", "submit_s"),
+    Index("attempts_by_account", "account", "span", "submit_s"),
+    Index("attempts_by_span", "span", "submit_s"),
 )
 
 #: What energy is read from: a GPU (its UUID), or the host part of a cluster. `gpu` with an empty UUID stands for GPUs
 #: that Slurm says a job held and no source can name.
-meters = Table(
+meters = _table(
     "meters",
-    metadata,
-    Column("meter_id", Integer, primary_key=True),
-    Column("cluster", String(64), nullable=False),
-    Column("kind", String(8), nullable=False),  # gpu | host
-    Column("uuid", String(64), nullable=False),
-    Column("node", String(255), nullable=False),
-    Column("model", String(255), nullable=False),  # "" where it is unknown
+    _id("meter_id"),
+    Column("cluster", Name(64), nullable=False),
+    Column("kind", Name(8), nullable=False),  # gpu | host
+    Column("uuid", Name(255), nullable=False),  # of a node's host part, the node's name
+    Column("node", Name(255), nullable=False),
+    Column("model", Name(255), nullable=False),  # "" where it is unknown
     # When it was last heard of, while it is silent at the end of the books: once it is heard again, the time
     # since then is accounted anew.
     Column("silent_since_s", Double),
-    Unique("cluster", "kind", "uuid"),
+    Unique("cluster", "kind", "uuid", name="meters_by_uuid"),
 )
 
-usage = Table(
-    "usage",
-    metadata,
-    Column("usage_id", Integer, primary_key=True),
+usage_slots = _table(
+    "usage_slots",
+    _id("usage_id"),
     Column("attempt_id", ForeignKey("attempts.attempt_id"), nullable=False),
     Column("meter_id", ForeignKey("meters.meter_id"), nullable=False),
-    Column("slot_s", Integer, nullable=False),
-    Column("method", String(8), nullable=False),
-    Column("holder", String(16), nullable=False),  # the source that named the holder
+    Column("slot_s", Big, nullable=False),
+    Column("method", Name(8), nullable=False),
+    Column("holder", Name(16), nullable=False),  # the source that named the holder
     Column("held_s", Double, nullable=False),
     Column("known_s", Double, nullable=False),
     Column("measured_s", Double, nullable=False),
@@ -118,17 +160,16 @@ usage = Table(
     Column("embodied_g", Double),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
     Column("superseded_by", ForeignKey("runs.run_id")),
-    Index("usage_by_slot", "slot_s", "superseded_by"),
-    Index("usage_by_attempt", "attempt_id", "slot_s"),
+    Index("usage_slots_by_slot", "slot_s", "superseded_by"),
+    Index("usage_slots_by_attempt", "attempt_id", "slot_s"),
 )
 
-balance = Table(
+balance = _table(
     "balance",
-    metadata,
-    Column("balance_id", Integer, primary_key=True),
+    _id("balance_id"),
     Column("meter_id", ForeignKey("meters.meter_id"), nullable=False),
-    Column("slot_s", Integer, nullable=False),
-    Column("method", String(8), nullable=False),
+    Column("slot_s", Big, nullable=False),
+    Column("method", Name(8), nullable=False),
     Column("known_s", Double, nullable=False),
     Column("measured_s", Double, nullable=False),
     Column("metered_j", Double, nullable=False),
@@ -144,30 +185,29 @@ balance = Table(
 )
 
 #: The factors that were applied, as stretches: kind is pue (a ratio), location or market (gCO2e/kWh).
-factors = Table(
+factors = _table(
     "factors",
-    metadata,
-    Column("factor_id", Integer, primary_key=True),
-    Column("cluster", String(64), nullable=False),
-    Column("kind", String(16), nullable=False),
+    _id("factor_id"),
+    Column("cluster", Name(64), nullable=False),
+    Column("kind", Name(16), nullable=False),
     Column("start_s", Double, nullable=False),
     Column("end_s", Double, nullable=False),
     Column("value", Double, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("source", LongText, nullable=False),
     Column("estimated", Boolean, nullable=False),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
     Column("superseded_by", ForeignKey("runs.run_id")),
     Index("factors_by_start", "cluster", "start_s"),
 )
 
-usage_days = Table(
+#: Roll-up: an attempt's day, by what kind of meter and which model.
+usage_days = _table(
     "usage_days",
-    metadata,
     Column("attempt_id", ForeignKey("attempts.attempt_id"), primary_key=True),
-    Column("day", String(10), primary_key=True),  # of the site's calendar
-    Column("kind", String(8), primary_key=True),
-    Column("model", String(255), primary_key=True),
-    Column("method", String(8), nullable=False),
+    Column("day", Name(10), primary_key=True),  # of the site's calendar
+    Column("kind", Name(8), primary_key=True),
+    Column("model", Name(255), primary_key=True),
+    Column("method", Name(8), nullable=False),
     Column("held_s", Double, nullable=False),
     Column("known_s", Double, nullable=False),
     Column("measured_s", Double, nullable=False),
@@ -176,14 +216,15 @@ usage_days = Table(
     Column("location_g", Double),
     Column("market_g", Double),
     Column("embodied_g", Double),
-    Index("usage_days_by_day", "day"),
+    Index("usage_days_by_day", "method", "day"),
+    sqlite_with_rowid=False,
 )
 
-idle_days = Table(
+#: Roll-up: a meter's day.
+idle_days = _table(
     "idle_days",
-    metadata,
     Column("meter_id", ForeignKey("meters.meter_id"), primary_key=True),
-    Column("day", String(10), primary_key=True),
+    Column("day", Name(10), primary_key=True),
     Column("metered_j", Double, nullable=False),
     Column("known_s", Double, nullable=False),
     Column("measured_s", Double, nullable=False),
@@ -194,17 +235,48 @@ idle_days = Table(
     Column("idle_market_g", Double),
     Column("idle_embodied_g", Double),
     Index("idle_days_by_day", "day"),
+    sqlite_with_rowid=False,
+)
+
+#: Roll-up: a payer's day, by what kind of meter and which model.
+payer_days = _table(
+    "payer_days",
+    Column("day", Name(10), primary_key=True),
+    Column("payer_id", ForeignKey("payers.payer_id"), primary_key=True),
+    Column("kind", Name(8), primary_key=True),
+    Column("model", Name(255), primary_key=True),
+    Column("held_s", Double, nullable=False),
+    Column("measured_s", Double, nullable=False),
+    Column("energy_j", Double),
+    Column("facility_j", Double),
+    Column("location_g", Double),
+    Column("market_g", Double),
+    Column("embodied_g", Double),
+    sqlite_with_rowid=False,
+)
+
+#: Roll-up: how many jobs a payer had on a day, by the last day before on which the same job was counted ('' for none).
+#: So the jobs of any period are those rows of its days whose `previous_day` lies before it: each job once.
+#: Rows with an empty `kind` count jobs whatever they used, the others those that used this kind and model.
+payer_jobs = _table(
+    "payer_jobs",
+    Column("day", Name(10), primary_key=True),
+    Column("payer_id", ForeignKey("payers.payer_id"), primary_key=True),
+    Column("kind", Name(8), primary_key=True),
+    Column("model", Name(255), primary_key=True),
+    Column("previous_day", Name(10), primary_key=True),
+    Column("jobs", Big, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 #: Rows that could not be understood, as they came.
-quarantine = Table(
+quarantine = _table(
     "quarantine",
-    metadata,
-    Column("digest", String(64), primary_key=True),  # of cluster, source and raw
-    Column("cluster", String(64), nullable=False),
-    Column("source", String(32), nullable=False),
-    Column("location", Text, nullable=False),
-    Column("raw", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("digest", Name(64), primary_key=True),  # of cluster, source and raw
+    Column("cluster", Name(64), nullable=False),
+    Column("source", Name(32), nullable=False),
+    Column("location", LongText, nullable=False),
+    Column("raw", LongText, nullable=False),
+    Column("reason", LongText, nullable=False),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
 )

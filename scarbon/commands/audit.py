@@ -12,7 +12,7 @@ from accounting.audit import audit as audit_books
 from accounting.ledger.reading import Books
 from scarbon import __version__, units
 from scarbon.errors import FAILED
-from scarbon.site import site
+from scarbon.site import open_books, site
 from scarbon.times import parse_time
 
 EXAMPLE = """\b
@@ -39,7 +39,7 @@ def audit(
     Ends with 1 when they do not, to a billionth.
     """
     config = site(config_option)
-    books = Books(config.ledger.url)
+    books = open_books(config)
     if quarantine:
         _print_quarantine(books, as_json)
         return

@@ -12,12 +12,13 @@ import click
 
 from scarbon import __version__
 from scarbon.errors import QUARANTINED, UserError, WrongUseError
-from scarbon.site import site
+from scarbon.site import open_ledger, site
 from scarbon.times import parse_time
 from site_config.schema import SiteConfig
 
 if TYPE_CHECKING:
     from accounting.booking import Accounted
+    from accounting.ledger.postings import MeterKey
     from accounting.ledger.store import Ledger
 
 EXAMPLE = """\b
@@ -72,13 +73,12 @@ def _collect(
     """Account one cluster; whether rows went to quarantine."""
     from accounting.clock import day_of, day_start, slot_floor
     from accounting.ledger.errors import LedgerError
-    from accounting.ledger.store import Ledger
     from accounting.sources import SourceError
 
     zone = config.site.zone
     done = _Done(config)
     try:
-        ledger = Ledger(config.ledger.url, config.site.timezone)
+        ledger = open_ledger(config)
         try:
             with ledger.lock():
                 booked = ledger.booked(name)
@@ -142,7 +142,7 @@ def _account_days(
     from scarbon.wiring import rules, sources
 
     made, declared, digest = sources(config, name), rules(config, name), config.digest()
-    heard_again: dict[str, float] = {}
+    heard_again: dict[MeterKey, float] = {}
     with _progress(split_by_day(config.site.zone, start_s, end_s), name, quiet) as days:
         for day in days:
             result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)

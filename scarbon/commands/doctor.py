@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scarbon.errors import FAILED
-from scarbon.site import site
+from scarbon.site import open_books, site
 from site_config.load import find_config
 from site_config.schema import Cluster, SiteConfig
 
@@ -68,28 +68,33 @@ def _packages() -> Iterator[Finding]:
 
 
 def _ledger(config: SiteConfig) -> Iterator[Finding]:
-    from accounting.ledger.errors import LedgerError, ledger_path
-    from accounting.ledger.reading import Books
+    from accounting.ledger.errors import LedgerError, NoLedgerError
+    from accounting.ledger.filesystems import shared_filesystem
 
     try:
-        path = Path(ledger_path(config.ledger.url))
-        if not path.exists():
-            if path.parent.is_dir() and os.access(path.parent, os.W_OK):
-                yield "ok", f"ledger {path}: none yet; the first scarbon collect makes it", ""
-            else:
-                yield "FAIL", f"ledger {path}: its folder cannot be written", f"make it: mkdir -p {path.parent}"
-            return
-        books = Books(config.ledger.url)
+        books = open_books(config)
+    except NoLedgerError as error:
+        folder = Path(error.address.path).parent
+        if error.address.kind == "sqlite" and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            yield "FAIL", f"ledger {error.address.shown}: its folder cannot be written", f"make it: mkdir -p {folder}"
+        elif error.address.kind == "sqlite" and (shared := shared_filesystem(str(folder))):
+            yield (
+                "FAIL",
+                f"ledger {error.address.shown}: on {shared}",
+                "put it on a disk of this machine, or on a server",
+            )
+        else:
+            yield "ok", f"ledger {error.address.shown}: none yet; the first scarbon collect makes it", ""
+        return
+    except LedgerError as error:
+        yield "FAIL", error.what, error.advice
+        return
+    with books:
         for name in config.clusters:
             booked = books.booked(name)
             end = datetime.fromtimestamp(booked[-1][1], config.site.zone).isoformat(" ", "minutes") if booked else None
-            yield (
-                "ok",
-                f"ledger {path}: {name} is accounted up to {end}" if end else f"ledger {path}: {name} is empty",
-                "",
-            )
-    except LedgerError as error:
-        yield "FAIL", error.what, error.advice
+            found = f"{name} is accounted up to {end}" if end else f"{name} is empty"
+            yield "ok", f"ledger {books.address.shown}: {found}", ""
 
 
 def _grid(config: SiteConfig) -> Iterator[Finding]:

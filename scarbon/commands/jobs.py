@@ -16,7 +16,7 @@ from accounting.ledger.reading import Books
 from scarbon import __version__
 from scarbon.errors import WrongUseError
 from scarbon.fields import DEFAULT_FORMAT, FIELDS, Style, parse_format, table
-from scarbon.site import site
+from scarbon.site import open_books, site
 from scarbon.times import parse_time
 from site_config.schema import SiteConfig
 
@@ -71,7 +71,7 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
     config = site(config_option)
     now_s = time.time()
     chosen = _filter(config, options, now_s)
-    books = Books(config.ledger.url)
+    books = open_books(config)
     found = list_jobs(books, chosen)
     if options["as_json"]:
         _print_json(config, books, chosen, found)
