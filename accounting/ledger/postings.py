@@ -29,7 +29,7 @@ class Meter:
 
 
 class UsageRow(NamedTuple):
-    """What an attempt used of a meter in a slot; the columns of `schema.usage`."""
+    """What an attempt used of a meter in a slot; the columns of `schema.usage_slots`."""
 
     attempt: AttemptKey
     meter: MeterKey

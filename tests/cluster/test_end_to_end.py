@@ -155,7 +155,7 @@ def test_collecting_again_changes_nothing(cluster: Cluster, workload: Workload, 
         before = books.tables()
         books.scarbon("collect", *window(workload))
         after = books.tables()
-    assert {"usage", "balance", "runs"} <= {name for name, rows in before.items() if rows}
+    assert {"usage_slots", "balance", "runs"} <= {name for name, rows in before.items() if rows}
     assert len(after.pop("runs")) > len(before.pop("runs"))
     changed = {name: set(before[name]) ^ set(after[name]) for name in before if before[name] != after[name]}
     assert changed == {}
