@@ -346,6 +346,7 @@ def append_journal(env: "Env", settings: "Settings", line: str, deadline: float)
         if written != len(data):
             posix.ftruncate(fd, size + len(torn))
             raise HookError("journal %s: the disk is full" % path)
+        posix.lseek(fd, 0, 0)  # lockf counts from here
         posix.lockf(fd, posix.F_ULOCK, 0)  # a slow disk is not to hold the other hooks up
         posix.fsync(fd)
         if not size:

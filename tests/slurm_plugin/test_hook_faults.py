@@ -112,6 +112,51 @@ def test_full_disk(node, faulty, small_disk):
     assert "60" in node.mapping()["0"]
 
 
+def test_a_line_is_on_the_disk_before_the_job_goes_on_and_a_new_journal_is_in_its_folder(node, faulty):
+    """A slow disk is waited for without the lock: a process that asks for it meanwhile gets it."""
+    node.journal_dir.mkdir()
+    log = node.journal_dir / "log"
+    watch = f"""
+log = posix.open({str(log)!r}, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC)
+def fsync(fd, real=posix.fsync):
+    posix.write(log, b"d" if posix.fstat(fd).st_mode & 0o40000 else b"f")
+    if not posix.fork():
+        posix.lockf(posix.open({str(node.journal_dir / "n1.jsonl")!r}, posix.O_RDWR), posix.F_TLOCK, 0)
+        posix.write(log, b"u")
+        posix._exit(0)
+    posix.wait()
+    real(fd)
+fake.fsync = fsync
+"""
+    faulty.run(fault=watch)
+    assert log.read_text() == "fudu"
+    faulty.run(fault=watch)
+    assert log.read_text() == "fu"
+
+
+def test_a_line_that_the_disk_did_not_take_is_told(node, faulty):
+    """fsync is where a failing disk is noticed."""
+    node.prolog(41)
+    said = faulty.run(fault="def fail(fd): raise OSError(5, 'Input/output error')\nfake.fsync = fail")
+    assert "Input/output error" in said[0]
+    assert node.mapping() == {"0": ["41", "42"]}
+
+
+def test_a_journal_that_is_put_aside_while_its_lock_is_waited_for(node, faulty):
+    node.prolog(41)
+    spool = str(node.journal_dir)
+    aside = f"""
+def lockf(*args, waited=[]):
+    if not waited:
+        waited.append(posix.rename({spool!r} + "/n1.jsonl", {spool!r} + "/n1.000001.jsonl"))
+    return posix.lockf(*args)
+fake.lockf = lockf
+"""
+    assert faulty.run(fault=aside) == []
+    assert [line["job_id"] for line in node.journal("n1.000001.jsonl")] == [41]
+    assert [line["job_id"] for line in node.journal()] == [42]
+
+
 def test_a_line_that_only_half_fits_is_taken_back(node, faulty):
     node.prolog(41)
     size = (node.journal_dir / "n1.jsonl").stat().st_size
