@@ -62,6 +62,7 @@ class Report:
     idle: Sums
     total: Sums
     gpu_metered_j: float | None  # what the meters of the GPUs say, for the reconciliation
+    host_metered_j: float | None  # … and those of the nodes, without their GPUs
 
 
 def make_report(books: Books, first_day: str, last_day: str, by: str, clusters: Sequence[str] | None) -> Report:
@@ -76,7 +77,9 @@ def make_report(books: Books, first_day: str, last_day: str, by: str, clusters: 
     groups.sort(key=lambda group: (-(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""))
     idle_row = books.rows(_IDLE.format(clusters=of_clusters.format("m.cluster")), values)[0]
     idle = _sums(None, idle_row)
-    return Report(groups, idle, _together(jobs_by(None)[0], idle), idle_row["metered_j"])
+    return Report(
+        groups, idle, _together(jobs_by(None)[0], idle), idle_row["gpu_metered_j"], idle_row["host_metered_j"]
+    )
 
 
 def _groups(books: Books, grouping: Grouping | None, of_clusters: str, values: dict[str, Any]) -> list[Sums]:
@@ -141,16 +144,19 @@ WHERE j.method = 'none' AND j.day >= :first AND j.day <= :last AND j.kind = 'gpu
 """
 
 _IDLE = """
-SELECT 0 AS jobs, 0 AS jobs_unknown, SUM(i.idle_s) AS held_s,
-       SUM(i.measured_s * i.idle_s / CASE WHEN i.known_s > 0 THEN i.known_s END) AS measured_s,
-       SUM(i.idle_j) AS gpu_energy_j, NULL AS host_energy_j, SUM(i.metered_j) AS metered_j,
+SELECT 0 AS jobs, 0 AS jobs_unknown, SUM(CASE WHEN m.kind = 'gpu' THEN i.idle_s ELSE 0 END) AS held_s,
+       SUM(CASE WHEN m.kind = 'gpu' AND i.known_s > 0 THEN i.measured_s * i.idle_s / i.known_s END) AS measured_s,
+       SUM(CASE WHEN m.kind = 'gpu' THEN i.idle_j END) AS gpu_energy_j,
+       SUM(CASE WHEN m.kind = 'host' THEN i.idle_j END) AS host_energy_j,
+       SUM(CASE WHEN m.kind = 'gpu' THEN i.metered_j END) AS gpu_metered_j,
+       SUM(CASE WHEN m.kind = 'host' THEN i.metered_j END) AS host_metered_j,
        SUM(i.idle_facility_j) AS facility_j, SUM(i.idle_location_g) AS location_g, SUM(i.idle_market_g) AS market_g,
        SUM(i.idle_embodied_g) AS embodied_g,
        SUM(CASE WHEN i.idle_j <> 0 AND i.idle_facility_j IS NULL THEN 1 ELSE 0 END) AS facility_j_unknown,
        SUM(CASE WHEN i.idle_j <> 0 AND i.idle_location_g IS NULL THEN 1 ELSE 0 END) AS location_g_unknown,
        SUM(CASE WHEN i.idle_j <> 0 AND i.idle_market_g IS NULL THEN 1 ELSE 0 END) AS market_g_unknown
 FROM idle_days i JOIN meters m ON m.meter_id = i.meter_id
-WHERE i.day >= :first AND i.day <= :last AND m.kind = 'gpu'{clusters}
+WHERE i.day >= :first AND i.day <= :last{clusters}
 """
 
 

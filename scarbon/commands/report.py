@@ -156,6 +156,7 @@ def _print_json(config: SiteConfig, made: Report, by: str, first: date, last: da
         "last_day": last.isoformat(),
         "not_accounted": missing,
         "gpu_metered_j": made.gpu_metered_j,
+        "host_metered_j": made.host_metered_j,
     }
     document = {
         "meta": meta,
