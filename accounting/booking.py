@@ -31,6 +31,7 @@ from accounting.host import (
     host_warnings,
     mean_power_w,
     node_holds,
+    windows_across,
 )
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
 from accounting.ledger.store import Ledger
@@ -134,7 +135,13 @@ def account(
     holds: list[Hold] = []
     if sources.gpu is not None:
         known = {key.uuid for key in silent_since if key.kind == "gpu"}
-        bridged = read_bridged(sources.gpu.samples, timeline.start_s, timeline.end_s, MARGIN_S, known)
+        # A node's GPUs are taken off its meter window by window, so they are needed as far as its windows reach.
+        period = (timeline.start_s, timeline.end_s)
+        taken_off = isinstance(rules.host, HostMetered) and rules.host.includes_gpus
+        reach = {one.node: windows_across(one, *period) for one in hosts if taken_off}
+        bridged = read_bridged(
+            sources.gpu.samples, *period, MARGIN_S, known, lambda one: reach.get(one.device.node, period)
+        )
         samples = list(books.keep(bridged))
         tags = [
             (holder.name, list(books.keep(holder.tags(read_from_s, read_to_s, books.jobs, samples))))

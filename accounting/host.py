@@ -141,6 +141,16 @@ def _holds(rows: Sequence[tuple[int, float, float, float, float]]) -> Holds:
     )
 
 
+def windows_across(samples: HostSamples, start_s: float, end_s: float) -> tuple[float, float]:
+    """From when to when the meter's sample windows reach that touch [start_s, end_s]."""
+    times = [
+        time_s for part in samples.parts.values() for time_s in (part.energy_time_s, part.power_time_s) if time_s.size
+    ]
+    before = [float(time_s[place - 1]) for time_s in times if (place := np.searchsorted(time_s, start_s, "right"))]
+    after = [float(time_s[place]) for time_s in times if (place := np.searchsorted(time_s, end_s)) < time_s.size]
+    return min([start_s, *before]), max([end_s, *after])
+
+
 @dataclass(frozen=True, slots=True)
 class HostCurve:
     """A node's energy without its GPUs, and where the windows begin in which its GPUs drew more than all of it."""

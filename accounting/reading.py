@@ -24,13 +24,26 @@ Read = Callable[[float, float, Collection[str] | None], Iterable[Samples | Rejec
 
 
 def read_bridged(
-    read: Read[Samples], start_s: float, end_s: float, margin_s: float, known: Collection[str]
+    read: Read[Samples],
+    start_s: float,
+    end_s: float,
+    margin_s: float,
+    known: Collection[str],
+    span_of: Callable[[Samples], tuple[float, float]] | None = None,
 ) -> Iterator[Samples | Reject]:
     """The samples of [start_s, end_s] and `margin_s` on each side, and beyond where a meter is silent at an edge.
 
     `known` are meters that exist (a GPU's UUID, a node's name): one that is silent for the whole window is looked for,
-    too.
+    too. `span_of` says for which span around the window a meter is needed, where that is not the window.
     """
+
+    def short_of(meter: str, edge: int) -> bool:
+        if meter not in found:
+            return True
+        samples = found[meter]
+        span = (start_s, end_s) if span_of is None else span_of(samples)
+        return samples.first_s > span[0] if edge == 0 else samples.last_s < span[1]
+
     found: dict[str, Samples] = {}
     for one in read(start_s - margin_s, end_s + margin_s, None):
         if isinstance(one, Reject):
@@ -40,24 +53,17 @@ def read_bridged(
     meters = {*found, *known}
     nearer_s = margin_s
     for reach_s in LOOK_OUT_S:
-        before = {meter for meter in meters if meter not in found or found[meter].first_s > start_s}
-        after = {meter for meter in meters if meter not in found or found[meter].last_s < end_s}
+        before = {meter for meter in meters if short_of(meter, 0)}
+        after = {meter for meter in meters if short_of(meter, 1)}
         for missing, a_s, b_s in (
             (before, start_s - reach_s, start_s - nearer_s),
             (after, end_s + nearer_s, end_s + reach_s),
         ):
-            read_more(read, a_s, b_s, missing, found)
+            for one in read(a_s, b_s, missing) if missing else ():
+                if not isinstance(one, Reject):
+                    found[one.meter] = _joined(found[one.meter], one) if one.meter in found else one
         nearer_s = reach_s
     yield from found.values()
-
-
-def read_more(
-    read: Read[Samples], start_s: float, end_s: float, meters: Collection[str], found: dict[str, Samples]
-) -> None:
-    """Add what is known of some meters in another stretch to what was found of them."""
-    for one in read(start_s, end_s, meters) if meters else ():
-        if not isinstance(one, Reject):
-            found[one.meter] = _joined(found[one.meter], one) if one.meter in found else one
 
 
 def _joined(one: Samples, other: Samples) -> Samples:
