@@ -1,13 +1,14 @@
 """Who held which GPU, by the hooks' own journal: a folder of `<node>.jsonl`, as `slurm_plugin` writes it.
 
 A hold is a start and the end that follows it, of the same job on the same node. A start without an end is a job that
-runs or whose epilog was missed; an end without a start is one whose prolog was missed.
+runs or whose epilog was missed; an end without a start is one whose prolog was missed. Which attempt of the job it was,
+and what the missed end must have been, is for `accounting.holders` to say.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,16 @@ class Journal:
     def tags(
         self, start_s: float, end_s: float, jobs: Sequence[Job], samples: Sequence[GpuSamples]
     ) -> Iterator[Tag | Reject]:
-        """Yield the holds that overlap [start_s, end_s), and each line that is not one of the journal's."""
+        """Yield the holds that may overlap [start_s, end_s), and each line that is not one of the journal's.
+
+        An epilog whose prolog was missed tells that its job held devices before, so it is yielded with that job.
+        """
         tags, rejects = self._read
         yield from rejects
+        there = {job.job_id for job in jobs}
         for tag in tags:
-            if tag.start_s < end_s and (tag.end_s is None or tag.end_s >= start_s):
+            overlaps = tag.start_s < end_s and (tag.end_s is None or tag.end_s >= start_s)
+            if overlaps or (not tag.exact and tag.job_id in there):
                 yield tag
 
     @cached_property
@@ -53,40 +59,65 @@ class Journal:
                 raise SourceError(
                     f"the journal {path} cannot be read: {error.strerror}", "check its owner and mode"
                 ) from None
-            lines = text.splitlines(keepends=True)
+            lines = text.split("\n")
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 event = _event(line)
                 if isinstance(event, str):
-                    torn = number == len(lines) and not line.endswith("\n")
+                    torn = number == len(lines)  # nothing stands behind a newline at the end
                     reason = "the last line is torn: it was cut off while it was written" if torn else event
-                    rejects.append(Reject("journal", f"{path}:{number}", line.rstrip("\n"), reason))
-                elif event is not None and event["cluster"] in (self.cluster, None):
+                    rejects.append(Reject("journal", f"{path}:{number}", line, reason))
+                elif event is not None and event.get("cluster") in (self.cluster, None):
                     events.append(event)
         events.sort(key=lambda event: event["time"])
         return list(_pair(self.cluster, events)), rejects
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int  # and no bool
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _time(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1e11  # type: ignore[operator]
+
+
+def _share(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value <= 1  # type: ignore[operator]
+
+
+_Fields = Mapping[str, Callable[[object], bool]]
+
+#: What an event's fields must be. Those of the second kind, and a GPU's, may be absent or null.
+_NEEDED: _Fields = {"time": _time, "job_id": _whole, "node": _text, "gpus": lambda value: isinstance(value, list)}
+_OPTIONAL: _Fields = {"cluster": _text, "restart": _whole, "share": _share}
+_OF_GPU: _Fields = {"uuid": _text, "index": _whole, "mig": lambda value: _text(value) or _whole(value), "share": _share}
 
 
 def _event(line: str) -> dict[str, Any] | str | None:
     """A start or an end; None for what is no hold (an error that the hook noted); else what is wrong, in words."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "not a line of JSON"
     if not isinstance(event, dict) or event.get("v") != FORMAT_VERSION:
         return f"not an event of version {FORMAT_VERSION}"
     kind = event.get("event")
     if kind not in ("start", "end"):
         return None if kind == "error" else f"unknown event {kind!r}"
-    wanted: dict[str, type | tuple[type, ...]] = {"time": (int, float), "job_id": int, "node": str, "gpus": list}
-    for name, types in wanted.items():
-        if not isinstance(event.get(name), types) or isinstance(event.get(name), bool):
-            return f"{name} is missing or not what it should be"
-    if not all(isinstance(gpu, dict) for gpu in event["gpus"]):
-        return "gpus is not a list of objects"
-    event.setdefault("cluster", None)
-    return event
+    wrong = [name for name, good in _NEEDED.items() if not good(event.get(name))]
+    wrong += [name for name, good in _OPTIONAL.items() if event.get(name) is not None and not good(event[name])]
+    if "gpus" not in wrong and not all(_good_gpu(gpu) for gpu in event["gpus"]):
+        wrong.append("gpus")
+    return f"{', '.join(wrong)}: missing, or not what it should be" if wrong else event
+
+
+def _good_gpu(gpu: object) -> bool:
+    return isinstance(gpu, dict) and all(gpu.get(name) is None or good(gpu[name]) for name, good in _OF_GPU.items())
 
 
 def _pair(cluster: str, events: Sequence[dict[str, Any]]) -> Iterator[Tag]:
@@ -96,9 +127,7 @@ def _pair(cluster: str, events: Sequence[dict[str, Any]]) -> Iterator[Tag]:
         key = (event["job_id"], event["node"], event.get("restart"))
         if event["event"] == "start":
             earlier = open_starts.get(key)
-            if earlier is not None and earlier["gpus"] == event["gpus"]:
-                continue  # the prolog ran twice
-            if earlier is not None:
+            if earlier is not None:  # its epilog was missed, or the prolog ran twice
                 yield from _tags(cluster, earlier, earlier["time"], None)
             open_starts[key] = event
         else:
