@@ -147,7 +147,7 @@ def account(
             (holder.name, list(books.keep(holder.tags(read_from_s, read_to_s, books.jobs, samples))))
             for holder in sources.holders
         ]
-        holds, rejects = settle(tags, books.jobs, [one.device for one in samples], read_to_s)
+        holds, rejects = settle(tags, books.jobs, samples, read_to_s, (timeline.start_s, timeline.end_s))
         books.rejects += rejects
     curves = books.book_gpus(samples, holds)
     if isinstance(rules.host, HostMetered):

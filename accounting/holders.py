@@ -1,25 +1,31 @@
 """Who held which device, settled: tags of several sources in, holds of known attempts out.
 
-A tag names a job id; the books need the attempt, the device and an interval. The rules, in order:
+A tag names a job id; the books need the attempt, the device, its share and an interval. The rules, in order:
 
-1. **Which attempt.** Of the attempts with the tag's cluster and job id (a requeue has several), the one that overlaps
-   the tag the most, give or take `CLOCK_TOLERANCE_S` of clocks that differ. A tag of a job that Slurm does not know
-   goes to quarantine, and the device's time stays on the idle line.
+1. **Which attempt.** A requeued job has several. A hook that saw the hold begin names the attempt that began then; one
+   that saw only its end, the attempt that ended then; give or take `CLOCK_TOLERANCE_S` of clocks that differ. A
+   label that was seen on samples names every attempt of the job during which it was seen. A tag of a job that Slurm
+   does not know goes to quarantine, and the device's time stays on the idle line.
 2. **Which device.** By UUID; where the hook could not resolve it, the device that has this index on the node.
 3. **When.** A hook saw the hold begin and end, so its times stand. Where it saw only one of them (the epilog or the
    prolog was missed), or the source only saw the job in passing (a label of a sample), Slurm's start and end of the
    attempt bound the hold. An exact end more than `EPILOG_TOLERANCE_S` after the attempt's is not believed.
-4. **Which source.** For each attempt and node, the first source of the site's list that knows of it; the rest are
+4. **How much of it.** A MIG instance has its profile's compute slices out of the GPU's; a job on shards or MPS what its
+   hook saw, else the percentage that Slurm gave it; every other job the whole device.
+5. **Which source.** For each attempt and node, the first source of the site's list that knows of it; the rest are
    ignored.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import inf
 
-from accounting.model import AttemptKey, Device, Job, Reject, Tag
+from accounting.hardware import MIG_SLICES, mig_capacity
+from accounting.model import AttemptKey, Device, GpuSamples, Job, Reject, Tag
 
 #: How far a node's clock and the controller's may differ, and how long a prolog may run before the job's start.
 CLOCK_TOLERANCE_S = 60.0
@@ -39,73 +45,169 @@ class Hold:
     end_s: float
     capacity: float  # 1: the whole device
     source: str
-    mig: str | None = None
+    mig: str | None = None  # the instance's GPU_I_ID, where it is known; else as the tag has it
 
 
 def settle(
     tags_by_source: Sequence[tuple[str, Iterable[Tag]]],
     jobs: Iterable[Job],
-    devices: Iterable[Device],
+    samples: Iterable[GpuSamples],
     until_s: float,
+    within_s: tuple[float, float] = (-inf, inf),
 ) -> tuple[list[Hold], list[Reject]]:
     """Turn tags into holds by the rules above. `until_s` ends the holds of what still runs.
 
-    `tags_by_source` is in the site's order of trust.
+    `tags_by_source` is in the site's order of trust; `samples` tell the devices and their MIG instances. Only what
+    lies in the window `within_s` is rejected: a tag from outside of it belongs to another window, which had its jobs.
     """
     attempts: dict[tuple[str, int], list[Job]] = defaultdict(list)
     for job in jobs:
         if job.start_s is not None:
             attempts[job.cluster, job.job_id].append(job)
-    uuid_of = {(device.cluster, device.node, device.index): device.uuid for device in devices}
+    devices = _Devices(samples)
     holds: list[Hold] = []
     rejects: list[Reject] = []
     known: set[tuple[AttemptKey, str]] = set()
     for source, tags in tags_by_source:
         known_here: set[tuple[AttemptKey, str]] = set()
         for tag in tags:
-            settled = _settle_one(tag, attempts.get((tag.cluster, tag.job_id), ()), uuid_of, until_s)
+            settled = _settle_one(tag, attempts.get((tag.cluster, tag.job_id), ()), devices, until_s)
             if isinstance(settled, str):
-                where = f"{source} on {tag.node}, at {tag.start_s:.3f}"
-                rejects.append(Reject(source=source, where=where, raw=repr(tag), reason=settled))
-            elif settled is not None and (settled.attempt, settled.node) not in known:
-                known_here.add((settled.attempt, settled.node))
-                holds.append(settled)
+                ends_s = tag.start_s if tag.end_s is None else tag.end_s
+                if tag.start_s < within_s[1] and ends_s >= within_s[0]:
+                    where = f"{source} on {tag.node}, at {tag.start_s:.3f}"
+                    rejects.append(Reject(source=source, where=where, raw=repr(tag), reason=settled))
+                continue
+            for hold in settled:
+                if (hold.attempt, hold.node) not in known:
+                    known_here.add((hold.attempt, hold.node))
+                    holds.append(hold)
         known |= known_here
     return _merge(holds), rejects
 
 
-def _settle_one(
-    tag: Tag,
-    attempts: Sequence[Job],
-    uuid_of: Mapping[tuple[str, str, int | None], str],
-    until_s: float,
-) -> Hold | str | None:
+class _Devices:
+    """The devices of a run, by node and index, and the MIG instances of each."""
+
+    def __init__(self, samples: Iterable[GpuSamples]) -> None:
+        self._by_uuid: dict[str, GpuSamples] = {}
+        self._uuid_of: dict[tuple[str, str, int | None], str] = {}
+        for one in samples:
+            self._by_uuid[one.device.uuid] = one
+            self._uuid_of[one.device.cluster, one.device.node, one.device.index] = one.device.uuid
+
+    def uuid(self, tag: Tag) -> str | None:
+        """Which device a tag means."""
+        return tag.uuid or self._uuid_of.get((tag.cluster, tag.node, tag.index))
+
+    def device(self, uuid: str) -> Device | None:
+        """What is known of a device."""
+        one = self._by_uuid.get(uuid)
+        return None if one is None else one.device
+
+    def instance(self, uuid: str, mig: str, job: Job) -> tuple[str, float]:
+        """A MIG instance's name and its capacity.
+
+        A hook that saw only the instance's own UUID does not know its number: then the profile that Slurm gave the
+        job tells it, where only one instance has it. An instance of which no profile is known is taken for one slice.
+        """
+        one = self._by_uuid.get(uuid)
+        model = None if one is None else one.device.model
+        instances = () if one is None else one.instances
+        profiles = {each.name: each.profile for each in instances if each.profile}
+        if mig in profiles:
+            return mig, mig_capacity(profiles[mig], model) or 1 / MIG_SLICES
+        by_slurm = {capacity for name in job.gpu_types if (capacity := mig_capacity(name, model)) is not None}
+        if len(by_slurm) != 1:
+            return mig, 1 / MIG_SLICES
+        (capacity,) = by_slurm
+        alike = [name for name, profile in profiles.items() if mig_capacity(profile, model) == capacity]
+        return (alike[0] if len(alike) == 1 else mig), capacity
+
+
+def exact_share(share: float) -> float:
+    """The share that was meant by one with three decimals: the simplest fraction that rounds to it (0.333 is 1/3).
+
+    So that the holders of three thirds hold all of a device, and not 0.999 of it. Whole per cents are what they say.
+    """
+    if share <= 0 or round(share, 3) != share or round(share, 2) == share:
+        return share
+    return float(_simplest(Fraction(round(share * 1000) * 2 - 1, 2000), Fraction(round(share * 1000) * 2 + 1, 2000)))
+
+
+def _simplest(low: Fraction, high: Fraction) -> Fraction:
+    """The fraction of the smallest denominator in [low, high], by their continued fractions."""
+    whole = low.numerator // low.denominator
+    if whole == low:
+        return low
+    if whole + 1 <= high:
+        return Fraction(whole + 1)
+    return whole + 1 / _simplest(1 / (high - whole), 1 / (low - whole))
+
+
+def _settle_one(tag: Tag, attempts: Sequence[Job], devices: _Devices, until_s: float) -> list[Hold] | str:
     if not attempts:
         return f"job {tag.job_id} is not in Slurm's accounting of cluster {tag.cluster}"
-    job = max(attempts, key=lambda job: _overlap_s(tag, job, until_s))
-    if _overlap_s(tag, job, until_s) < -CLOCK_TOLERANCE_S:
+    meant = list(_attempts(tag, attempts, until_s))
+    if not meant:
         return f"job {tag.job_id} did not run at that time by Slurm's accounting"
-    uuid = tag.uuid or uuid_of.get((tag.cluster, tag.node, tag.index))
+    uuid = devices.uuid(tag)
     if uuid is None:
         return f"no device with index {tag.index} is known on node {tag.node}, and the tag has no UUID"
-    assert job.start_s is not None
-    job_end_s = until_s if job.end_s is None else float(job.end_s)
-    if tag.exact:
-        start_s = tag.start_s
-        end_s = job_end_s if tag.end_s is None else min(tag.end_s, job_end_s + EPILOG_TOLERANCE_S)
+    holds = []
+    for job in meant:
+        start_s, end_s = _span(job, until_s)
+        if tag.exact:
+            start_s = tag.start_s
+            end_s = end_s if tag.end_s is None else min(tag.end_s, end_s + EPILOG_TOLERANCE_S)
+        if end_s > start_s:  # else held for no time at all: nothing to pay for
+            mig, capacity = _share(tag, uuid, job, devices)
+            holds.append(Hold(job.key, uuid, tag.node, start_s, end_s, capacity, tag.source, mig))
+    return holds
+
+
+def _attempts(tag: Tag, attempts: Sequence[Job], until_s: float) -> Iterator[Job]:
+    """The attempts that a tag means: rule 1."""
+    if tag.exact or tag.start_s == tag.end_s:
+        edge = 0 if tag.exact else 1  # the one that the hook saw
+        late_s = CLOCK_TOLERANCE_S if tag.exact else EPILOG_TOLERANCE_S
+        there = [
+            job
+            for job in attempts
+            if _span(job, until_s)[0] - CLOCK_TOLERANCE_S <= tag.start_s <= _span(job, until_s)[1] + late_s
+        ]
+        if there:
+            yield min(there, key=lambda job: abs(_span(job, until_s)[edge] - tag.start_s))
+        return
+    seen = [job for job in attempts if _overlap_s(tag, job, until_s) > 0]
+    if seen:
+        yield from seen
     else:
-        start_s, end_s = float(job.start_s), job_end_s
-    if end_s <= start_s:
-        return None  # held for no time at all: nothing to pay for
-    return Hold(job.key, uuid, tag.node, start_s, end_s, tag.share or 1.0, tag.source, tag.mig)
+        nearest = max(attempts, key=lambda job: _overlap_s(tag, job, until_s))
+        if _overlap_s(tag, nearest, until_s) >= -CLOCK_TOLERANCE_S:
+            yield nearest
+
+
+def _span(job: Job, until_s: float) -> tuple[float, float]:
+    assert job.start_s is not None
+    return float(job.start_s), until_s if job.end_s is None else float(job.end_s)
 
 
 def _overlap_s(tag: Tag, job: Job, until_s: float) -> float:
     """How long tag and attempt overlap; negative: how far apart they are."""
-    assert job.start_s is not None
-    job_end_s = until_s if job.end_s is None else job.end_s
-    tag_end_s = job_end_s if tag.end_s is None else tag.end_s
-    return min(tag_end_s, job_end_s) - max(tag.start_s, job.start_s)
+    start_s, end_s = _span(job, until_s)
+    return min(end_s if tag.end_s is None else tag.end_s, end_s) - max(tag.start_s, start_s)
+
+
+def _share(tag: Tag, uuid: str, job: Job, devices: _Devices) -> tuple[str | None, float]:
+    """The instance that was held, and how much of the device: rule 4."""
+    if tag.mig is not None:
+        return devices.instance(uuid, tag.mig, job)
+    if tag.share is not None:
+        return None, min(exact_share(tag.share), 1.0)
+    if job.mps_percent:  # of one GPU on each node: Slurm gives no job MPS on several
+        return None, min(job.mps_percent / 100 / max(len(job.nodes), 1), 1.0)
+    return None, 1.0
 
 
 def _merge(holds: list[Hold]) -> list[Hold]:
@@ -115,16 +217,8 @@ def _merge(holds: list[Hold]) -> list[Hold]:
         last = merged[-1] if merged else None
         same = last is not None and (last.uuid, last.attempt, last.mig) == (hold.uuid, hold.attempt, hold.mig)
         if last is not None and same and hold.start_s <= last.end_s:
-            merged[-1] = Hold(
-                last.attempt,
-                last.uuid,
-                last.node,
-                last.start_s,
-                max(last.end_s, hold.end_s),
-                max(last.capacity, hold.capacity),
-                last.source,
-                last.mig,
-            )
+            capacity = max(last.capacity, hold.capacity)
+            merged[-1] = replace(last, end_s=max(last.end_s, hold.end_s), capacity=capacity)
         else:
             merged.append(hold)
     return merged

@@ -125,6 +125,20 @@ class LabelSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class MigInstance:
+    """A MIG instance of a GPU, by its GPU_I_ID, and how busy it was.
+
+    A value of `activity` (0 to 1) is a mean over the time since the sample before. Both arrays are empty where it
+    is not profiled.
+    """
+
+    name: str
+    profile: str | None  # `3g.20gb`
+    activity_time_s: Floats
+    activity: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class GpuSamples:
     """The raw samples of one physical GPU, each series at its own time stamps, in order (UTC epoch s).
 
@@ -138,6 +152,7 @@ class GpuSamples:
     power_time_s: Floats
     power_w: Floats
     labels: tuple[LabelSpan, ...] = ()  # who held it, as the exporter's job mapping says
+    instances: tuple[MigInstance, ...] = ()  # into which it is cut
 
     @property
     def meter(self) -> str:
@@ -241,5 +256,5 @@ class FactorSlot:
     value: float
     source: str  # who published it, and for which year or file
     estimated: bool = False
-    basis: str | None = None  # of an intensity: "life cycle" (with fuel and plant) or "direct"; None: not stated
+    basis: str | None = None  # of an intensity: life cycle (with fuel and plant), direct, marginal; None: not said
     retrieved_s: float | None = None  # when it was asked for over the network; None: it came with the site's files

@@ -79,9 +79,9 @@ def job_source(config: SiteConfig, name: str) -> JobSource:
 def gpu_source(name: str, gpu: Gpu) -> GpuEnergySource:
     """Where the cluster's GPU energy is read."""
     if gpu.openmetrics is not None:
-        return OpenMetricsSource(name, gpu.openmetrics.path)
+        return OpenMetricsSource(name, gpu.openmetrics.path, gpu.meter)
     assert gpu.prometheus is not None
-    return DcgmSource(name, Prometheus(endpoint(gpu.prometheus, gpu.match)))
+    return DcgmSource(name, Prometheus(endpoint(gpu.prometheus, gpu.match)), gpu.meter)
 
 
 def holder_sources(name: str, gpu: Gpu) -> list[HolderSource]:

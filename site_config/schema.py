@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 
 from site_config.errors import near
 from site_config.factors import Grid, Pue
+from site_config.gpu import CUSTOM, GpuMeter, GpuMetrics, GpuModel, Preset, gpu_meters
 from site_config.host import Host
 from site_config.section import (
     FilePath,
@@ -104,8 +105,10 @@ class Gpu(Section):
     prometheus: PrometheusServer | None = None
     openmetrics: OpenMetrics | None = None
     match: Labels = Field(default_factory=dict)  # label matchers added to every query
-    preset: Literal["dcgm"] = "dcgm"
+    preset: Preset = "dcgm"  # whose metrics they are
+    metrics: GpuMetrics | None = None  # the site's own, for preset: custom
     max_gap_s: Positive = 600.0  # a longer gap between samples is counted as interpolated
+    model: GpuModel | None = None  # where nothing at all was measured; absent: that energy stays unknown
     journal: FilePath | None = None  # a folder of *.jsonl
     holders: Annotated[tuple[Holder, ...], Field(min_length=1, default_factory=_known_holders)]
 
@@ -113,11 +116,18 @@ class Gpu(Section):
     def _one_source_of_samples(self) -> Self:
         if (self.prometheus is None) == (self.openmetrics is None):
             raise wrong("needs either prometheus: {url: …} or openmetrics: {path: …}, and not both")
+        if (self.preset == CUSTOM) != (self.metrics is not None):
+            raise wrong("preset: custom goes with metrics: {…}, the one with the other")
         if "journal" in self.holders and self.journal is None:
             raise wrong_at(("holders",), "names the journal, but `journal:`, the folder, is missing beside it")
         if len(set(self.holders)) < len(self.holders):
             raise wrong_at(("holders",), "names the same source twice")
         return self
+
+    @property
+    def meter(self) -> GpuMeter:
+        """What the metrics and their labels are called."""
+        return gpu_meters()[self.preset] if self.metrics is None else self.metrics.meter()
 
 
 class Range(Section):

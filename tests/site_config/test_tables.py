@@ -15,6 +15,7 @@ FILES = {
     ),
     "emission_factors_by_fuel.csv": (("fuel",), set()),
     "equivalents.csv": (("equivalent",), set()),
+    "gpu_meters.csv": (("preset", "what"), {"unit", "reference"}),
     "grid_intensity_by_country.csv": (("iso3",), set()),
     "grid_intensity_by_region.csv": (("zone",), set()),
     "host_meters.csv": (("preset",), {"adds_up"}),
