@@ -107,3 +107,13 @@ class IntensitySource(Protocol):
         A source that fails half way gives what it has before it raises `SourceError`.
         """
         ...
+
+
+class ForecastSource(Protocol):
+    """What is expected of the grid: for advice on when to run, never for totals."""
+
+    name: str
+
+    def forecast(self, start_s: float, end_s: float) -> Iterable[FactorSlot]:
+        """The slots expected in [start_s, end_s), in gCO2e/kWh, as far as the source looks ahead."""
+        ...

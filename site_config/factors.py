@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from site_config.errors import near
-from site_config.grid import GridSource, StaticGrid, WattTime, read_sources
+from site_config.grid import AdviceSource, GridSource, StaticGrid, read_advice, read_sources
 from site_config.section import FilePath, NotNegative, Positive, Section, Share, Text, each, shown, wrong, wrong_at
 from site_config.server import PrometheusServer
 from site_config.tables import grid_intensity
@@ -141,4 +141,4 @@ class Grid(Section):
     location: Annotated[tuple[GridSource, ...], BeforeValidator(read_sources)] = (StaticGrid(),)
     market: Annotated[Contract | tuple[DatedContract, ...], BeforeValidator(_market)] | None = None
     cache: FilePath | None = None  # what services answered; absent: grid.db beside a ledger that is a file
-    advice: WattTime | None = None  # a marginal signal, for `scarbon advice` alone
+    advice: Annotated[AdviceSource, BeforeValidator(read_advice)] | None = None  # forecasts, for `scarbon advice` alone

@@ -5,7 +5,7 @@ Hosts have their public address as a default and can be replaced, by a proxy of 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, ValidationInfo, model_validator
 
@@ -122,6 +122,8 @@ class WattTime(_Service):
     url: HttpUrl = "https://api.watttime.org"
 
 
+AdviceSource = WattTime | ElectricityMapsGrid | NesoGrid
+
 GridSource = (
     FileGrid
     | StaticGrid
@@ -135,26 +137,38 @@ GridSource = (
     | PluginGrid
 )
 
-_SOURCES: dict[str, type[GridSource]] = {
-    name: kind for kind in get_args(GridSource) for name in get_args(kind.model_fields["source"].annotation)
-}
+S = TypeVar("S", bound=Section)
+
+
+def _by_name(union: Any) -> dict[str, Any]:
+    """The sections of a union by what stands under `source`."""
+    return {name: kind for kind in get_args(union) for name in get_args(kind.model_fields["source"].annotation)}
+
+
+_SOURCES: dict[str, type[GridSource]] = _by_name(GridSource)
+_ADVICE: dict[str, type[AdviceSource]] = _by_name(AdviceSource)
+
+
+def _read(entry: Any, kinds: dict[str, type[S]], example: str, info: ValidationInfo) -> S:
+    """Read a source by its name, so that an error speaks of that source's keys alone."""
+    name = entry.get("source") if isinstance(entry, dict) else None
+    if not isinstance(name, str):
+        raise wrong(f"must be a mapping such as {example}; the sources are {', '.join(kinds)}")
+    if name not in kinds:
+        if name == "watttime":
+            raise wrong_at(("source",), "watttime gives marginal intensities, which never make totals; see grid.advice")
+        raise wrong_at(("source",), f"must be one of {', '.join(kinds)}, but is {shown(name)}{near(name, kinds)}")
+    return kinds[name].model_validate(entry, context=info.context)
 
 
 def read_sources(value: Any, info: ValidationInfo) -> tuple[GridSource, ...]:
-    """Read each source by its name, so that an error speaks of that source's keys alone."""
-
-    def read(entry: Any) -> GridSource:
-        name = entry.get("source") if isinstance(entry, dict) else None
-        if not isinstance(name, str):
-            raise wrong(f"must be a mapping such as {{source: static}}; the sources are {', '.join(_SOURCES)}")
-        if name == "watttime":
-            raise wrong_at(("source",), "watttime gives marginal intensities, which never make totals; see grid.advice")
-        if name not in _SOURCES:
-            guess = near(name, _SOURCES)
-            raise wrong_at(("source",), f"must be one of {', '.join(_SOURCES)}, but is {shown(name)}{guess}")
-        return _SOURCES[name].model_validate(entry, context=info.context)
-
-    sources = each(value, read)
+    """Read the sources of totals, in their order."""
+    sources = each(value, lambda entry: _read(entry, _SOURCES, "{source: static}", info))
     if not sources:
         raise wrong("must name at least one source, for example [{source: static}]")
     return sources
+
+
+def read_advice(value: Any, info: ValidationInfo) -> AdviceSource:
+    """Read the source of forecasts."""
+    return _read(value, _ADVICE, "{source: neso}", info)

@@ -6,7 +6,7 @@ options: {…}}`; it loads a callable `(zone, options) -> IntensitySource`.
 
 from __future__ import annotations
 
-from accounting.sources import IntensitySource, SourceError
+from accounting.sources import ForecastSource, IntensitySource, SourceError
 from collectors.grid.chain import MAX_G_PER_KWH
 from collectors.grid.kept import Ask, KeptSource, asked
 from collectors.grid.store import SlotStore
@@ -76,6 +76,23 @@ def grid_source(declared: declare.GridSource, zone: str) -> IntensitySource:
             return Ember(declared, zone)
         case declare.PluginGrid():
             return _plugin(declared, zone)
+
+
+def forecast_source(declared: declare.AdviceSource) -> ForecastSource:
+    """Return the object that reads forecasts, for advice on when to run."""
+    match declared:
+        case declare.WattTime():
+            from collectors.grid.watttime import WattTime
+
+            return WattTime(declared)
+        case declare.ElectricityMapsGrid():
+            from collectors.grid.electricity_maps import ElectricityMaps
+
+            return ElectricityMaps(declared)
+        case declare.NesoGrid():
+            from collectors.grid.neso import Neso
+
+            return Neso(declared)
 
 
 def _plugin(declared: declare.PluginGrid, zone: str) -> IntensitySource:

@@ -1,5 +1,7 @@
 """What each section accepts, and what it says of what it does not."""
 
+from pathlib import Path
+
 import pytest
 
 from site_config import grid as grids
@@ -232,6 +234,11 @@ PROMETHEUS = "prometheus: {url: http://prometheus:9090}"
         ),
         (
             "{source: static}]",
+            "{source: static}]\n  advice: {source: rte}",
+            "17: grid.advice.source: must be one of watttime, electricity_maps, neso, but is 'rte'",
+        ),
+        (
+            "{source: static}]",
             "{source: electricity_maps, zone: FR}]",
             "16: grid.location[1]: needs its key, as token_file or token_env",
         ),
@@ -318,9 +325,21 @@ def test_every_source_of_the_grid(read: Read) -> None:
     ]
 
 
-def test_watttime_for_advice(read: Read) -> None:
+def test_sources_of_forecasts_for_advice(read: Read) -> None:
     advice = read(DESIGN + "  advice: {source: watttime, region: A, username: b, password_file: c}\n").grid.advice
-    assert advice is not None and advice.region == "A"
+    assert isinstance(advice, grids.WattTime)
+    assert advice.region == "A"
+    assert read(DESIGN + "  advice: {source: neso, region: 13}\n").grid.advice == grids.NesoGrid(
+        source="neso", region=13
+    )
+
+
+def test_where_the_answers_of_services_are_kept(read: Read, tmp_path: Path) -> None:
+    config = read(DESIGN)
+    assert config.grid_cache == Path(config.ledger.url.removeprefix("sqlite:///")).parent / "grid.db"
+    assert read(DESIGN + "  cache: kept/answers.db\n").grid_cache == tmp_path / "kept" / "answers.db"
+    server = DESIGN.replace("ledger: sqlite:///ledger.db", "ledger: postgresql+psycopg://books@db/scarbon")
+    assert read(server).grid_cache == Path("/var/lib/scarbon/grid.db")
 
 
 def test_dated_contracts_in_order_of_time(read: Read) -> None:

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accounting.model import FactorSlot
@@ -107,6 +107,7 @@ numbers = st.integers(min_value=-2, max_value=30)
 sources = st.lists(st.lists(st.tuples(numbers, numbers), max_size=6), max_size=3)
 
 
+@settings(deadline=None)
 @given(sources)
 def test_every_second_is_known_once_or_is_a_hole(known: list[list[tuple[int, int]]]) -> None:
     """Second by second: the first source that has it gives it; where none has, it is a hole."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accounting.model import FactorSlot
@@ -227,6 +227,7 @@ hours = st.lists(
 spans = st.tuples(st.integers(0, 9), st.integers(1, 10)).filter(lambda span: span[0] < span[1])
 
 
+@settings(deadline=None)
 @given(hours, st.lists(spans, min_size=1, max_size=4))
 def test_kept_or_not_the_answers_are_the_same(
     tmp_path_factory: pytest.TempPathFactory, known: list[tuple[int, int, bool]], windows: list[tuple[int, int]]

@@ -14,7 +14,6 @@ from accounting.sources import IntensitySource, SourceError
 from collectors.grid.chain import fill
 from collectors.grid.registry import grid_source
 from collectors.grid.static import StaticIntensity
-from collectors.grid.watttime import WattTime
 from site_config import grid as declare
 from site_config.server import PrometheusServer
 from tests.collectors.grid.service import Answer, Service
@@ -582,29 +581,3 @@ def test_entsoe_without_data(service: Service, key_file: Path) -> None:
         "<text>No matching data found for Data item</text></Reason></Acknowledgement_MarketDocument>"
     )
     assert list(entsoe_source(service, key_file).slots(MIDNIGHT, MIDNIGHT + HOUR)) == []
-
-
-def test_watttime_is_read_for_advice(service: Service, key_file: Path) -> None:
-    answer = {
-        "data": [
-            {"point_time": "2026-10-01T00:00:00+00:00", "value": 412.5, "version": "2026-03-01"},
-            {"point_time": "2026-10-01T00:05:00+00:00", "value": None, "version": "2026-03-01"},
-        ],
-        "meta": {"region": "CAISO_NORTH", "units": "lbs_co2_per_mwh"},
-    }
-    service.answer('{"token": "t0ken"}', json.dumps(answer))
-    watttime = WattTime(
-        declare.WattTime(
-            source="watttime", region="CAISO_NORTH", username="ada", password_file=key_file, url=service.url
-        )
-    )
-    (slot,) = watttime.marginal(MIDNIGHT, MIDNIGHT + HOUR)
-    assert (slot.start_s, slot.end_s) == (MIDNIGHT, MIDNIGHT + 300)
-    assert slot.value == pytest.approx(412.5 * 0.45359237)
-    login, history = service.requests
-    assert (login.path, login.headers["Authorization"].split()[0]) == ("/login", "Basic")
-    assert (history.path, history.headers["Authorization"]) == ("/v3/historical", "Bearer t0ken")
-
-
-def test_watttime_cannot_stand_among_the_sources_of_totals() -> None:
-    assert not hasattr(WattTime, "slots")
