@@ -564,13 +564,15 @@ def make_folder(path: str, mode: int, gid: "Optional[float]") -> None:
 
 def lock(fd: int, path: str, deadline: float) -> None:
     """Keep out hooks that run at the same time; raises HookError when the time is over."""
+    pause = 0.001
     while True:
         try:
             return posix.lockf(fd, posix.F_TLOCK, 0)
         except OSError as error:
             if time.monotonic() > deadline:
                 raise HookError("%s is locked by another hook (%s)" % (path, error.strerror))
-            time.sleep(0.002)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.064)  # hundreds that wait are not to keep the holder from running
 
 
 # --- failures
