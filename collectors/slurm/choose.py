@@ -6,15 +6,18 @@ reason is for `scarbon doctor`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from accounting.sources import JobSource
 from collectors.slurm.file import FileSource
 from collectors.slurm.pyslurm import PyslurmSource
 from collectors.slurm.sacct import SacctSource
-from collectors.slurm.slurmrestd import SlurmrestdSource
 from site_config.schema import Jobs
 from site_config.secrets import read_secret
+
+if TYPE_CHECKING:
+    from collectors.slurm.slurmrestd import SlurmrestdSource
 
 
 def choose(cluster: str, jobs: Jobs, zone: ZoneInfo | None = None) -> tuple[JobSource, str]:
@@ -44,6 +47,8 @@ def _sacct(cluster: str, jobs: Jobs) -> SacctSource:
 
 
 def _slurmrestd(cluster: str, jobs: Jobs) -> SlurmrestdSource:
+    from collectors.slurm.slurmrestd import SlurmrestdSource  # requests takes its time, and most sites need it not
+
     assert jobs.url is not None
     token = read_secret(jobs.token_file, jobs.token_env)
     return SlurmrestdSource(cluster, jobs.url, jobs.user, token, jobs.timeout_s)

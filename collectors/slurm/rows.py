@@ -34,6 +34,9 @@ FREE_TEXT = {"jobname": "name", "comment": "comment"}
 #: A uid that stands for "no such user": -1, and Slurm's NO_VAL.
 _NO_UID = frozenset({"", "4294967295", "4294967294"})
 
+#: Slurm's NO_VAL: from here on a number is no instant.
+_NO_VAL = 0xFFFFFFFE
+
 #: Slurm's NO_VAL64 has twenty digits; it stands for an energy that nobody measured.
 _NO_VAL64_DIGITS = 20
 
@@ -224,8 +227,8 @@ class RowReader:
                         raw_id, label, submit, start, end, node_list, tres_text = pick_head(values)
                         key = pick_shared(values)
                         sluid, energy, name, comment = pick_tail(values)
-                    start_s, end_s = clock(start), clock(end)
-                    if not 0 < start_s <= end_s:
+                    submit_s, start_s, end_s = clock(submit), clock(start), clock(end)
+                    if not (0 < start_s <= end_s < _NO_VAL and 0 < submit_s < _NO_VAL):
                         raise ValueError
                     job: Any = _Draft()
                     (
@@ -236,7 +239,7 @@ class RowReader:
                         job.cpus, job.memory_mb, job.gpus, job.gpu_types, job.shards, job.mps_percent, energy_j,
                     ) = tres[tres_text]  # fmt: skip
                     job.nodes = nodes[node_list]
-                    job.submit_s = clock(submit)
+                    job.submit_s = submit_s
                     job.job_id = int(raw_id)
                     job.consumed_energy_j = (float(energy) or None) if 0 < len(energy) < _NO_VAL64_DIGITS else energy_j
                 except (KeyError, ValueError, TypeError):
@@ -247,7 +250,7 @@ class RowReader:
                     wanted = held is not None and overlaps(held, since_s, until_s)
                     continue
                 job.cluster = cluster
-                job.label = label
+                job.label = label or raw_id
                 job.start_s = start_s
                 job.end_s = end_s
                 job.sluid = sluid or None

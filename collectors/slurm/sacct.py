@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 from accounting.model import Job, Reject
 from accounting.sources import SourceError
@@ -56,7 +57,7 @@ class SacctSource:
 
     def _check_cluster(self) -> None:
         """Sacct answers with no jobs, and no error, for a cluster that it does not know."""
-        command = [self.sacct.removesuffix("sacct") + "sacctmgr", "--noheader", "--parsable2"]
+        command = [str(Path(self.sacct).with_name("sacctmgr")), "--noheader", "--parsable2"]
         clusters = self._ask([*command, "show", "cluster", "format=Cluster"]).split()
         if self.cluster not in clusters:
             raise SourceError(
