@@ -126,7 +126,7 @@ class EnergyCurve:
         if parts is None:
             return self
         levels = levels_of(self.time_s, self.energy_j, stretches)
-        if self.method == "power":
+        if self.method == "power" and self.gauge.time_s.size:  # without a gauge, the windows are all that is known
             return self._with_gauge(parts, levels, stretches, assumed_idle_w)
         level_w, idle_w = part_levels(parts, self.time_s, levels, stretches, self.gauge, assumed_idle_w)
         used_j = self.energy_j[parts.window + 1] - self.energy_j[parts.window]
