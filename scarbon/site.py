@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from accounting.ledger.errors import wrong_zone
 from accounting.ledger.reading import Books
 from site_config.load import find_config, load
 from site_config.schema import SiteConfig
@@ -19,8 +20,11 @@ def site(config: str | None) -> SiteConfig:
 
 
 def open_books(config: SiteConfig) -> Books:
-    """The site's books for reading; LedgerError where there are none."""
-    return Books(config.ledger.url, _password(config))
+    """The site's books for reading; LedgerError where there are none, or none of the site's calendar."""
+    books = Books(config.ledger.url, _password(config))
+    if books.zone != config.site.timezone:
+        raise wrong_zone(books.address.shown, books.zone, config.site.timezone)
+    return books
 
 
 def open_ledger(config: SiteConfig) -> Ledger:

@@ -50,3 +50,11 @@ def wrong_revision(shown: str, found: str) -> LedgerError:
         f"the ledger {shown} has schema {found}, which this version does not know (its own is {REVISION})",
         "use the version of scarbon that made it, or a later one",
     )
+
+
+def wrong_zone(shown: str, kept_by: str, zone: str) -> LedgerError:
+    """The error for a ledger whose days and months are those of another time zone."""
+    return LedgerError(
+        f"the ledger {shown} is kept by the calendar of {kept_by}, the configuration says {zone}",
+        "set site.timezone back, or begin another ledger",
+    )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, inser
 from accounting.ledger import schema
 from accounting.ledger.address import Address
 from accounting.ledger.drivers import connect_mariadb, connect_postgresql, connect_sqlite
-from accounting.ledger.errors import REVISION, LedgerError, not_a_ledger, wrong_revision
+from accounting.ledger.errors import REVISION, LedgerError, not_a_ledger, wrong_revision, wrong_zone
 from accounting.ledger.filesystems import shared_filesystem
 from accounting.ledger.locks import advisory_lock
 
@@ -59,10 +59,7 @@ def make_or_check(connection: Connection, address: Address, zone: str) -> None:
     with connection.begin():
         kept_by = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "zone")).scalar()
     if kept_by != zone:
-        raise LedgerError(
-            f"the ledger {address.shown} is kept by the calendar of {kept_by}, the configuration says {zone}",
-            "set site.timezone back, or begin another ledger",
-        )
+        raise wrong_zone(address.shown, str(kept_by), zone)
     if address.kind == "sqlite":  # said once, it stays with the file: readers never wait for a writer
         connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
 

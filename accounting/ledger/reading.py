@@ -70,6 +70,11 @@ class Books:
         chosen = "SELECT start_s, end_s FROM booked WHERE cluster = :cluster ORDER BY start_s"
         return [(row["start_s"], row["end_s"]) for row in self.rows(chosen, {"cluster": cluster})]
 
+    @property
+    def zone(self) -> str:
+        """The time zone whose days and months the books have."""
+        return str(self.rows("SELECT value FROM meta WHERE name = 'zone'")[0]["value"])
+
     def clusters(self) -> list[str]:
         """The clusters that the books know."""
         return [row["cluster"] for row in self.rows("SELECT DISTINCT cluster FROM booked ORDER BY cluster")]
