@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import sys
+import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
@@ -138,7 +139,10 @@ class Exporter:
         assert self.service is not None
         self.processes.stop(self.service)
 
-    def page(self) -> str:
-        """The page as it is now."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            return str(answer.read().decode())
+    def page_status(self) -> int:
+        """Ask for the page; the HTTP status of the answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code

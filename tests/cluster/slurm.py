@@ -6,13 +6,15 @@ Slurm as UTC epoch seconds (SLURM_TIME_FORMAT=%s).
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.processes import ClusterError, Processes, Service, free_port
+from tests.cluster.processes import ClusterError, Processes, Service, free_port, listens
 from tests.cluster.services import Database
 
 CLUSTER = "alpha"
@@ -51,6 +53,11 @@ class Slurm:
         host = socket.gethostname().partition(".")[0]
         # A requeued job waits until its first credential has expired: for two minutes, by default.
         auth = f"AuthType=auth/munge\nAuthInfo=socket={self.munge_socket},cred_expire={CREDENTIAL_S}\n"
+        # For whoever comes over HTTP, with a token.
+        key = self.folder / "jwt.key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(32))
+        auth += f"AuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key={key}\n"
         dbd_port = free_port()
 
         dbd = self.folder / "slurmdbd.conf"
@@ -59,7 +66,7 @@ class Slurm:
             f"{auth}DbdHost=localhost\nDbdPort={dbd_port}\nSlurmUser=root\n"
             f"StorageType=accounting_storage/mysql\nStorageHost=127.0.0.1\nStoragePort={database.port}\n"
             f"StorageUser={database.user}\nStoragePass={database.password}\nStorageLoc={database.name}\n"
-            f"CommitDelay=1\nPidFile={self.folder}/slurmdbd.pid\n"
+            f"PidFile={self.folder}/slurmdbd.pid\n"
         )
 
         gres = [
@@ -118,6 +125,28 @@ class Slurm:
     def stop_daemon(self, name: str) -> None:
         """Stop one daemon; `start_daemon` brings it back."""
         self.processes.stop(self.daemons.pop(name))
+
+    def start_rest_socket(self, folder: Path, user: str) -> Path:
+        """Start slurmrestd on a Unix socket in a new folder; munge says who is asking. It refuses to run as root."""
+        folder.mkdir()
+        shutil.chown(folder, user, user)
+        path = folder / "socket"
+        command = ["slurmrestd", "-a", "rest_auth/local", f"unix:{path}"]
+        self.processes.start("slurmrestd-socket", command, user=user, env=self.env)
+        self.processes.wait_until(path.exists, "slurmrestd has its socket")
+        return path
+
+    def start_rest_http(self, user: str) -> int:
+        """Start slurmrestd on a port, for those who have a token; one slurmrestd cannot serve both."""
+        port = free_port()
+        command = ["slurmrestd", "-a", "rest_auth/jwt", f"127.0.0.1:{port}"]
+        self.processes.start("slurmrestd-http", command, user=user, env={**self.env, "SLURM_JWT": "daemon"})
+        self.processes.wait_until(lambda: listens(port), "slurmrestd listens")
+        return port
+
+    def token(self, user: str, seconds: int = 3600) -> str:
+        """A token for slurmrestd in the user's name."""
+        return self.run("scontrol", "token", f"username={user}", f"lifespan={seconds}").strip().partition("=")[2]
 
     def all_idle(self) -> bool:
         """Whether every node is idle, and the controller answers."""
@@ -189,10 +218,15 @@ class Slurm:
         self.wait_for_books()
 
     def wait_for_books(self) -> None:
-        """Wait until slurmdbd has written the end of every attempt; the controller tells it with a delay."""
-        self.processes.wait_until(
-            lambda: all(row["End"].isdigit() for row in self.sacct("End")), "slurmdbd knows every end", every_s=0.5
-        )
+        """Wait until slurmdbd has every end that the controller knows; it is told, and writes, with a delay."""
+
+        def written() -> bool:
+            ends = {(row["JobIDRaw"], row["End"]) for row in self.sacct("JobIDRaw,End")}
+            blocks = self.run("scontrol", "--oneliner", "show", "job").splitlines()
+            jobs = [dict(re.findall(r"(\w+)=(\S+)", block)) for block in blocks]
+            return ends >= {(job["JobId"], job["EndTime"]) for job in jobs if "JobId" in job}
+
+        self.processes.wait_until(written, "slurmdbd knows every end", every_s=0.5)
 
     def show_job(self, job_id: int) -> dict[str, str]:
         """What the controller knows of a job: `scontrol show job -d`, its `key=value` words (the first of a name)."""

