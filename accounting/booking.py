@@ -7,10 +7,12 @@ factors, and hands the ledger one `Window`. Nothing is posted unless all of it c
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -411,11 +413,13 @@ def _days(zone: ZoneInfo, edges: Sequence[int]) -> list[tuple[str, int, int]]:
 
 
 def _factors(timeline: Timeline, factors: Factors) -> list[tuple[str, FactorSlot]]:
-    """The factors that were applied, cut to the run's period."""
+    """The factors that were applied, cut at the run's period and at slots, so that each slot has its own."""
+    cuts = [timeline.start_s, *timeline.slot_start_s[1:].tolist(), timeline.end_s]
     applied = []
     for kind in ("pue", "location", "market"):
         for slot in getattr(factors, kind):
-            start_s, end_s = max(slot.start_s, timeline.start_s), min(slot.end_s, timeline.end_s)
-            if end_s > start_s:
+            first = max(bisect_right(cuts, slot.start_s) - 1, 0)
+            for from_s, to_s in pairwise(cuts[first : bisect_left(cuts, slot.end_s) + 1]):
+                start_s, end_s = max(slot.start_s, from_s), min(slot.end_s, to_s)
                 applied.append((kind, replace(slot, start_s=start_s, end_s=end_s)))
     return applied

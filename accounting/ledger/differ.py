@@ -42,8 +42,11 @@ class Differ:
         self._run_id = run_id
         self._window = window
 
-    def post(self, table: Table, columns: Sequence[str], keys: int, rows: Sequence[Values]) -> Change:
-        """Bring `table` to say `rows` of the window: tuples in the order of `columns`, a key of `keys` values first."""
+    def post(self, table: Table, columns: Sequence[str], keys: int, rows: Sequence[Values], notes: int = 0) -> Change:
+        """Bring `table` to say `rows` of the window: tuples in the order of `columns`, a key of `keys` values first.
+
+        The last `notes` values are kept beside a row and are no part of what it says.
+        """
         identity = next(iter(table.primary_key.columns))
         in_force = self._in_force(table, identity, columns, keys)
         fresh: Sequence[Values] = rows
@@ -53,7 +56,7 @@ class Differ:
             changed = []
             for row in rows:
                 old = in_force.pop(row[:keys], None)
-                if old is not None and _same(old[1:], row):
+                if old is not None and _same(old[1 : len(row) + 1 - notes], row[: len(row) - notes]):
                     unchanged += 1
                     continue
                 if old is not None:
@@ -82,13 +85,10 @@ class Differ:
         chosen = select(identity, *(table.c[name] for name in columns))
         start_s, end_s = self._window.slots_s[0], self._window.slots_s[-1]
         if table is schema.factors:
-            time_s = table.c.start_s
             chosen = chosen.where(table.c.cluster == self._window.cluster)
-            end_s = self._window.days[-1][2] - 1
         else:
-            time_s = table.c.slot_s
             chosen = chosen.join_from(table, schema.meters).where(schema.meters.c.cluster == self._window.cluster)
-        chosen = chosen.where(time_s >= start_s, time_s <= end_s, table.c.superseded_by.is_(None))
+        chosen = chosen.where(table.c.slot_s >= start_s, table.c.slot_s <= end_s, table.c.superseded_by.is_(None))
         return {row[1 : keys + 1]: row for row in map(tuple, self._connection.execute(chosen))}
 
 

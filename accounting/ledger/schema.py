@@ -184,20 +184,23 @@ balance = _table(
     Index("balance_by_slot", "slot_s", "superseded_by"),
 )
 
-#: The factors that were applied, as stretches: kind is pue (a ratio), location or market (gCO2e/kWh).
+#: The factors that were applied, as stretches within slots: kind is pue (a ratio), location or market (gCO2e/kWh).
 factors = _table(
     "factors",
     _id("factor_id"),
     Column("cluster", Name(64), nullable=False),
     Column("kind", Name(16), nullable=False),
+    Column("slot_s", Big, nullable=False),
     Column("start_s", Double, nullable=False),
     Column("end_s", Double, nullable=False),
     Column("value", Double, nullable=False),
     Column("source", LongText, nullable=False),
     Column("estimated", Boolean, nullable=False),
+    Column("basis", Name(32)),  # of an intensity: life cycle or direct
+    Column("retrieved_s", Double),  # when a service gave it
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
     Column("superseded_by", ForeignKey("runs.run_id")),
-    Index("factors_by_start", "cluster", "start_s"),
+    Index("factors_by_slot", "cluster", "slot_s"),
 )
 
 #: Roll-up: an attempt's day, by what kind of meter and which model.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields
@@ -30,8 +31,8 @@ from accounting.model import FactorSlot
 
 _USAGE = ("attempt_id", "meter_id", *UsageRow._fields[2:])
 _BALANCE = ("meter_id", *BalanceRow._fields[1:])
-_FACTOR = tuple(field.name for field in fields(FactorSlot) if field.name in schema.factors.columns)
-_FACTORS = ("cluster", "kind", *_FACTOR)
+_FACTOR = tuple(field.name for field in fields(FactorSlot))
+_FACTORS = ("cluster", "kind", "slot_s", *_FACTOR)
 
 
 class Ledger:
@@ -135,8 +136,11 @@ def _post(connection: Connection, window: Window, run_id: int) -> tuple[int, int
     usage = differ.post(schema.usage_slots, _USAGE, 3, usage_rows)
     balance_rows: list[Values] = [(meter_ids[row[0]], *row[1:]) for row in window.balance]
     balance = differ.post(schema.balance, _BALANCE, 2, balance_rows)
-    factor_rows = [(window.cluster, kind, *(getattr(slot, name) for name in _FACTOR)) for kind, slot in window.factors]
-    factors = differ.post(schema.factors, _FACTORS, 3, factor_rows)
+    factor_rows = [
+        (window.cluster, kind, _slot_of(window, slot), *(getattr(slot, name) for name in _FACTOR))
+        for kind, slot in window.factors
+    ]
+    factors = differ.post(schema.factors, _FACTORS, 4, factor_rows, notes=1)  # when it was retrieved says nothing new
     rolled = RollUp(connection, window.cluster, window.days)
     rolled.usage(usage.touched, first=usage.first and _whole_days(window))
     rolled.idle(balance.touched)
@@ -147,6 +151,10 @@ def _post(connection: Connection, window: Window, run_id: int) -> tuple[int, int
         sum(change.superseded for change in changes),
         sum(change.unchanged for change in changes),
     )
+
+
+def _slot_of(window: Window, factor: FactorSlot) -> int:
+    return window.slots_s[bisect_right(window.slots_s, factor.start_s) - 1]
 
 
 def _whole_days(window: Window) -> bool:
