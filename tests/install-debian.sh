@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs the Debian packages that the tests on a real cluster need, and no other; quiet and quick when all are there.
+# Installs the Debian packages that the tests on a real cluster and on real databases need, and no other; quiet and quick when all are there.
 # It does nothing where it cannot (not root, no apt): the tests then skip and say why. No service is started.
 set -eu
 
-packages="mariadb-client mariadb-server munge passwd prometheus python3 slurm-client slurmctld slurmd slurmdbd slurmrestd util-linux"
+packages="mariadb-client mariadb-server munge passwd postgresql prometheus python3 slurm-client slurmctld slurmd slurmdbd slurmrestd util-linux"
 
 absent=""
 for package in $packages; do

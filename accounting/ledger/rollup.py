@@ -31,7 +31,7 @@ def _whole(column: str, base: str) -> str:
 _USAGE_DAYS = f"""
 INSERT INTO usage_days (attempt_id, day, kind, model, method, held_s, known_s, measured_s, energy_j,
                         facility_j, location_g, market_g, embodied_g)
-SELECT attempt_id, :day, kind, model, {_NAME}, SUM(held_s), SUM(known_s), SUM(measured_s), SUM(energy_j),
+SELECT attempt_id, CAST(:day AS CHAR(10)), kind, model, {_NAME}, SUM(held_s), SUM(known_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
        SUM(embodied_g)
 FROM usage_slots JOIN meters ON meters.meter_id = usage_slots.meter_id
@@ -42,7 +42,7 @@ GROUP BY attempt_id, kind, model
 _IDLE_DAYS = f"""
 INSERT INTO idle_days (meter_id, day, metered_j, known_s, measured_s, idle_s, idle_j, idle_facility_j,
                        idle_location_g, idle_market_g, idle_embodied_g)
-SELECT meter_id, :day, SUM(metered_j), SUM(known_s), SUM(measured_s), SUM(idle_s), SUM(idle_j),
+SELECT meter_id, CAST(:day AS CHAR(10)), SUM(metered_j), SUM(known_s), SUM(measured_s), SUM(idle_s), SUM(idle_j),
        {_whole("idle_facility_j", "idle_j")}, {_whole("idle_location_g", "idle_j")},
        {_whole("idle_market_g", "idle_j")}, SUM(idle_embodied_g)
 FROM balance
@@ -55,31 +55,31 @@ _OF_CLUSTER = "payer_id IN (SELECT payer_id FROM payers WHERE cluster = :cluster
 _PAYER_DAYS = f"""
 INSERT INTO payer_days (day, payer_id, kind, model, held_s, measured_s, energy_j, facility_j, location_g, market_g,
                         embodied_g)
-SELECT :day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
+SELECT day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
        SUM(embodied_g)
 FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
 WHERE {_OF_DAY} = :day AND a.cluster = :cluster
-GROUP BY payer_id, kind, model
+GROUP BY day, payer_id, kind, model
 """
 
 _BEFORE = "COALESCE((SELECT MAX(p.day) FROM usage_days p WHERE p.attempt_id = {attempt} AND p.day < :day{same}), '')"
 
 _PAYER_JOBS = f"""
 INSERT INTO payer_jobs (day, payer_id, kind, model, previous_day, jobs)
-SELECT :day, payer_id, kind, model, previous_day, COUNT(*)
+SELECT day, payer_id, kind, model, previous_day, COUNT(*)
 FROM (
-  SELECT a.payer_id, '' AS kind, '' AS model, {_BEFORE.format(attempt="a.attempt_id", same="")} AS previous_day
-  FROM (SELECT DISTINCT u.attempt_id FROM usage_days u WHERE {_OF_DAY} = :day) AS there
+  SELECT there.day, a.payer_id, '' AS kind, '' AS model, {_BEFORE.format(attempt="a.attempt_id", same="")} AS previous_day
+  FROM (SELECT DISTINCT u.day, u.attempt_id FROM usage_days u WHERE {_OF_DAY} = :day) AS there
   JOIN attempts a ON a.attempt_id = there.attempt_id
   WHERE a.cluster = :cluster
   UNION ALL
-  SELECT a.payer_id, u.kind, u.model,
+  SELECT u.day, a.payer_id, u.kind, u.model,
          {_BEFORE.format(attempt="a.attempt_id", same=" AND p.kind = u.kind AND p.model = u.model")} AS previous_day
   FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
   WHERE {_OF_DAY} = :day AND a.cluster = :cluster
 ) AS job
-GROUP BY payer_id, kind, model, previous_day
+GROUP BY day, payer_id, kind, model, previous_day
 """
 
 
