@@ -38,7 +38,7 @@ DEFAULTS = {
     "ship_ca_file": "",  # the authority that signed the server's certificate; empty: the system's
 }
 NUMBERS = {"budget_s": 5.0, "rotate_mb": 64.0, "journal_gid": None, "shards_per_gpu": None}
-LOCK_SHARE = 0.6  # of the budget may be spent on waiting for locks
+LOCK_SHARE = 0.8  # of the budget may be spent on waiting for locks
 TAIL_BYTES = 1 << 18  # of the journal, in which the last word on a job is looked for
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 GPU_KEYS = ("index", "minor", "uuid", "mig")
@@ -382,25 +382,29 @@ def rotate(path: str) -> None:
     posix.rename(path, "%s/%s%06d.jsonl" % (folder, stem, max([n for n in taken if n] or [0]) + 1))
 
 
-def last_word(env: "Env", settings: "Settings", job: int) -> "Optional[bytes]":
-    """The last start or end of a job in this node's journal, as bytes, or None."""
+def journal_tail(env: "Env", settings: "Settings") -> bytes:
+    """The last lines of this node's journal, or nothing."""
     try:
         fd = open_regular(journal_path(env, settings), posix.O_RDONLY, 0)
     except (OSError, HookError):
-        return None
+        return b""
     try:
-        tail = posix.pread(fd, TAIL_BYTES, max(posix.fstat(fd).st_size - TAIL_BYTES, 0))
+        return posix.pread(fd, TAIL_BYTES, max(posix.fstat(fd).st_size - TAIL_BYTES, 0))
     finally:
         posix.close(fd)
+
+
+def last_word(tail: bytes, job: int) -> bytes:
+    """The last start or end of a job in the journal's last lines, or nothing."""
     place = len(tail)
     while place > 0:
         place = tail.rfind(b'"job_id":%d,' % job, 0, place)
         if place < 0:
-            return None
-        line = tail[tail.rfind(b"\n", 0, place) + 1 :].partition(b"\n")[0]
+            break
+        line = tail[tail.rfind(b"\n", 0, place) + 1 : tail.find(b"\n", place)]
         if line.startswith((b'{"v":1,"event":"start"', b'{"v":1,"event":"end"')):
             return line
-    return None
+    return b""
 
 
 # --- dcgm-exporter's mapping folder
@@ -422,6 +426,7 @@ def update_mapping(env: "Env", settings: "Settings", event: str, gpus: "List[Gpu
         boot, marked = text_or_nothing(BOOT_ID), text_or_nothing(folder + "/.scarbon.boot")
         rebooted = bool(boot and marked and boot != marked)  # no job in the folder is still there
         names = {name for name in posix.listdir(folder) if is_mapping_name(name)}
+        tail = journal_tail(env, settings)
         failure = None
         for name in sorted(names.union(wanted)):
             raw = read_mapping(folder, name)
@@ -430,7 +435,7 @@ def update_mapping(env: "Env", settings: "Settings", event: str, gpus: "List[Gpu
             kept = [
                 job
                 for job in jobs
-                if job is not None and job != mine and not (rebooted or alone or has_ended(env, settings, job))
+                if job is not None and job != mine and not (rebooted or alone or has_ended(tail, job))
             ]
             if name in wanted and mine is not None:
                 kept.append(mine)
@@ -461,9 +466,9 @@ def is_mapping_name(name: str) -> bool:
     return number(first) is not None and (not dot or number(last) is not None)
 
 
-def has_ended(env: "Env", settings: "Settings", job: int) -> bool:
+def has_ended(tail: bytes, job: int) -> bool:
     """Whether the journal says that a job which the mapping still has is gone."""
-    return (last_word(env, settings, job) or b"").startswith(b'{"v":1,"event":"end"')
+    return last_word(tail, job).startswith(b'{"v":1,"event":"end"')
 
 
 def read_mapping(folder: str, name: str) -> bytes:
@@ -572,7 +577,7 @@ def lock(fd: int, path: str, deadline: float) -> None:
             if time.monotonic() > deadline:
                 raise HookError("%s is locked by another hook (%s)" % (path, error.strerror))
             time.sleep(pause)
-            pause = min(2 * pause, 0.064)  # hundreds that wait are not to keep the holder from running
+            pause = min(2 * pause, 0.032)  # hundreds that wait are not to keep the holder from running
 
 
 # --- failures
@@ -653,7 +658,7 @@ def record(env: "Env", settings: "Settings", event: str, problems: "List[str]") 
         gpus = held_gpus(env, settings, problems)
         listed = "[%s]" % ",".join(json_object((key, quoted(each[key])) for key in GPU_KEYS) for each in gpus)
         if not gpus and event == "end":  # before Slurm 21.08 an Epilog is not told the GPUs: its start was
-            before = last_word(env, settings, job) or b""
+            before = last_word(journal_tail(env, settings), job)
             if before.startswith(b'{"v":1,"event":"start"'):
                 listed = before.partition(b'"gpus":')[2].rpartition(b',"share"')[0].decode("ascii")
         if listed != "[]":
