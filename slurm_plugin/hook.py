@@ -757,6 +757,8 @@ def asker(settings: "Settings") -> "Ask":
     base = urllib.parse.urlsplit(settings["ship_url"])
     if base.scheme != "https" and base.hostname not in ("127.0.0.1", "::1", "localhost"):
         raise HookError("ship_url must begin with https://, as the token goes with it: %r" % settings["ship_url"])
+    if not settings["ship_token_file"]:
+        raise HookError("ship_token_file is not set")
     token = read_text(settings["ship_token_file"]).strip()
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -236,6 +236,12 @@ def test_a_missing_token_file(node, receiver, sender):
     assert sender(1) == f"scarbon-ship: {node.home / 'token'}: No such file or directory\n"
 
 
+@pytest.mark.parametrize("key", ["ship_url", "ship_token_file"])
+def test_a_setting_that_is_missing(node, receiver, sender, key):
+    node.configure(**{key: ""})
+    assert sender(1).startswith(f"scarbon-ship: {key} ")
+
+
 def test_a_receiver_that_stays_ill_is_given_up(node, receiver, sender):
     receiver.faults = [status(503, Retry_After=0)] * 5
     assert "answers 503 Service Unavailable (tried 5 times)" in sender(1)
