@@ -93,8 +93,7 @@ def main() -> NoReturn:
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except BrokenPipeError:
-        # The reader went away (`scarbon jobs | head`): nothing more to say, also not when Python closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()  # the reader went away (`scarbon jobs | head`): nothing more to say
         code = 1
     except Exception as error:
         explained = explain(error)
@@ -102,7 +101,14 @@ def main() -> NoReturn:
             raise
         message, code = explained
         click.echo(message, err=True)
+        if isinstance(error, OSError) and error.filename is None:
+            _give_up_stdout()
     except KeyboardInterrupt:
         click.echo("scarbon: interrupted", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _give_up_stdout() -> None:
+    """Nothing more is written, also not what is left in the buffer when Python closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,6 +5,8 @@ Nobody sees a traceback for a mistake of their own; one that is seen is a fault 
 
 from __future__ import annotations
 
+import errno
+
 import click
 
 FAILED = 1
@@ -43,4 +45,6 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return str(error), FAILED
     if isinstance(error, OSError) and error.filename:
         return f"scarbon: {error.filename}: {error.strerror}", FAILED
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return f"scarbon: the output cannot be written: {error.strerror}", FAILED
     return None
