@@ -26,7 +26,7 @@ from collectors.slurm.rows import FREE_TEXT, RowReader, cut_records
 _PIECE = 1 << 15
 
 #: Characters after which a row that does not end is given up.
-_LONGEST_ROW = 1 << 16
+_LONGEST_ROW = 1 << 14
 
 
 class FileSource:
@@ -77,7 +77,11 @@ class FileSource:
             raise SourceError(f"{self.path} has no `jobs` in it", "write it with `sacct -a -D -X --json`")
 
     def _rows(self, dump: BinaryIO, since_s: float, until_s: float) -> Iterator[Job | Reject]:
-        header = dump.readline().decode("utf-8", "backslashreplace").rstrip("\r\n")
+        line = dump.readline().decode("utf-8", "backslashreplace")
+        header = line.rstrip("\r\n")
+        newline = line.removeprefix(header)
+        if header and not newline:
+            raise self._broken_off()
         if not header:
             raise SourceError(
                 f"the sacct dump {self.path} is empty, without even a header line",
@@ -87,7 +91,7 @@ class FileSource:
         separator = found.group(1) if found else "|"
         columns = header.removesuffix(separator).split(separator)
         # `sacct -p` writes a separator behind the last field, too.
-        end = separator + "\n" if header.endswith(separator) else "\n"
+        end = separator + newline if header.endswith(separator) else newline
         pieces = _pieces(dump)
         first = next(pieces, b"")
         epoch = re.search(rb"\d{4}-\d\d-\d\dT", first) is None

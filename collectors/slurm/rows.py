@@ -171,11 +171,7 @@ class RowReader:
             suspended_s=fields.duration_s(text("suspended")),
             restarts=_number("Restarts", restarts) if restarts else None,
             sluid=text("sluid") or None,
-            consumed_energy_j=(
-                float(_number("ConsumedEnergyRaw", energy)) or None
-                if 0 < len(energy) < _NO_VAL64_DIGITS
-                else allocated.energy_j
-            ),
+            consumed_energy_j=_measured_j(energy, allocated.energy_j) if energy else allocated.energy_j,
             comment=text("comment") or None,
         )
         self._remember(job, values, node_list, tres, allocated)
@@ -228,7 +224,8 @@ class RowReader:
                         key = pick_shared(values)
                         sluid, energy, name, comment = pick_tail(values)
                     submit_s, start_s, end_s = clock(submit), clock(start), clock(end)
-                    if not (0 < start_s <= end_s < _NO_VAL and 0 < submit_s < _NO_VAL):
+                    # `isdecimal`, since int() takes the label 40_2 for 402.
+                    if not (0 < start_s <= end_s < _NO_VAL and 0 < submit_s < _NO_VAL and raw_id.isdecimal()):
                         raise ValueError
                     job: Any = _Draft()
                     (
@@ -241,7 +238,9 @@ class RowReader:
                     job.nodes = nodes[node_list]
                     job.submit_s = submit_s
                     job.job_id = int(raw_id)
-                    job.consumed_energy_j = (float(energy) or None) if 0 < len(energy) < _NO_VAL64_DIGITS else energy_j
+                    if energy:
+                        energy_j = _measured_j(energy, energy_j)
+                    job.consumed_energy_j = energy_j
                 except (KeyError, ValueError, TypeError):
                     ready, held = self.odd(record, number, held)
                     for row in ready:
@@ -314,3 +313,8 @@ def _number(column: str, text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"{column} {text!r} is not a number")
     return int(text)
+
+
+def _measured_j(text: str, otherwise_j: float | None) -> float | None:
+    """`ConsumedEnergyRaw`: 0 is written where nothing measures it, and NO_VAL64 where it is not known."""
+    return float(_number("ConsumedEnergyRaw", text)) or None if len(text) < _NO_VAL64_DIGITS else otherwise_j

@@ -32,7 +32,7 @@ def careful(row: dict[str, str], columns: list[str], since_s: float, until_s: fl
     return [job]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     rows=st.lists(st.one_of(rows_with_one_oddity, rows_of_any_kind), max_size=12),
     columns=st.one_of(st.just([*HEAD, *SHARED, *TAIL]), st.just([*HEAD, *SHARED, *TAIL[1:]]), columns_in_any_order),
