@@ -29,6 +29,7 @@ class Line:
     attributed_j: float
     idle_j: float
     worst_j: float  # the largest difference in one slot
+    slot_j: float  # the most that was metered in one slot
 
     @property
     def difference_j(self) -> float:
@@ -38,8 +39,8 @@ class Line:
     @property
     def balanced(self) -> bool:
         """Whether the difference is no more than floating point explains, in sum and in each slot."""
-        allowed_j = TOLERANCE * max(self.metered_j, 1.0)
-        return abs(self.difference_j) <= allowed_j and self.worst_j <= allowed_j
+        in_sum = abs(self.difference_j) <= TOLERANCE * max(self.metered_j, 1.0)
+        return in_sum and self.worst_j <= TOLERANCE * max(self.slot_j, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +79,22 @@ def quarantined(books: Books) -> Sequence[Row]:
     return books.rows("SELECT cluster, source, location, reason, raw FROM quarantine ORDER BY source, location")
 
 
+# Postings of measured energy count also where no balance stands beside them: then they belong to nothing metered.
 _BALANCE = """
-SELECT m.cluster, m.uuid, m.node, m.model, b.slot_s, b.metered_j, b.idle_j, COALESCE(u.attributed_j, 0) AS attributed_j
-FROM balance b
-JOIN meters m ON m.meter_id = b.meter_id
-LEFT JOIN (
-  SELECT meter_id, slot_s, SUM(energy_j) AS attributed_j FROM usage_slots
+SELECT m.cluster, m.uuid, m.node, m.model, s.slot_s, SUM(s.metered_j) AS metered_j, SUM(s.idle_j) AS idle_j,
+       SUM(s.attributed_j) AS attributed_j
+FROM (
+  SELECT meter_id, slot_s, metered_j, idle_j, 0.0 AS attributed_j, 1 AS of_meter FROM balance
   WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s
-  GROUP BY meter_id, slot_s
-) AS u ON u.meter_id = b.meter_id AND u.slot_s = b.slot_s
-WHERE b.superseded_by IS NULL AND b.slot_s >= :start_s AND b.slot_s < :end_s
-ORDER BY m.cluster, m.node, m.uuid, b.slot_s
+  UNION ALL
+  SELECT meter_id, slot_s, 0.0, 0.0, energy_j, CASE WHEN method IN ('counter', 'power') THEN 1 ELSE 0 END
+  FROM usage_slots
+  WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s AND energy_j IS NOT NULL
+) AS s
+JOIN meters m ON m.meter_id = s.meter_id
+GROUP BY m.cluster, m.uuid, m.node, m.model, s.slot_s
+HAVING SUM(s.of_meter) > 0
+ORDER BY m.cluster, m.node, m.uuid, s.slot_s
 """
 
 _UNKNOWN = """
@@ -109,7 +115,7 @@ def _line(cluster: str, uuid: str, rows: Sequence[Row]) -> Line:
     worst_j = max(abs(row["metered_j"] - row["attributed_j"] - row["idle_j"]) for row in rows)
     return Line(
         cluster, uuid, rows[0]["node"], rows[0]["model"] or None,
-        total("metered_j"), total("attributed_j"), total("idle_j"), worst_j,
+        total("metered_j"), total("attributed_j"), total("idle_j"), worst_j, max(row["metered_j"] for row in rows),
     )  # fmt: skip
 
 
@@ -123,4 +129,5 @@ def _cluster_line(cluster: str, devices: Sequence[Line]) -> Line:
         sum(line.attributed_j for line in devices),
         sum(line.idle_j for line in devices),
         max(line.worst_j for line in devices),
+        max(line.slot_j for line in devices),
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from accounting.ledger.errors import wrong_zone
 from accounting.ledger.reading import Books
+from scarbon.errors import WrongUseError
 from site_config.load import find_config, load
 from site_config.schema import SiteConfig
 from site_config.secrets import read_secret
@@ -32,6 +33,25 @@ def open_ledger(config: SiteConfig) -> Ledger:
     from accounting.ledger.store import Ledger
 
     return Ledger(config.ledger.url, config.site.timezone, _password(config))
+
+
+def names(text: str | None) -> list[str] | None:
+    """What stands between the commas of an option; None where it was not given. WrongUseError where nothing does."""
+    if text is None:
+        return None
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise WrongUseError(f"{text!r} names nothing", "leave the option out, or name something")
+    return found
+
+
+def chosen_clusters(config: SiteConfig, text: str | None) -> list[str] | None:
+    """The clusters that an option names; WrongUseError for one that the site does not have."""
+    found = names(text)
+    for name in found or ():
+        if name not in config.clusters:
+            raise WrongUseError(f"no cluster {name!r} in the configuration", f"it has {', '.join(config.clusters)}")
+    return found
 
 
 def _password(config: SiteConfig) -> str | None:

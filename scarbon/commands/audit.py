@@ -11,7 +11,7 @@ from accounting.audit import Audit, Line, quarantined
 from accounting.audit import audit as audit_books
 from accounting.ledger.reading import Books
 from scarbon import __version__, units
-from scarbon.errors import FAILED
+from scarbon.errors import FAILED, WrongUseError
 from scarbon.site import open_books, site
 from scarbon.times import parse_time
 
@@ -46,6 +46,8 @@ def audit(
     now_s = time.time()
     start_s = None if starttime is None else parse_time(starttime, config.site.zone, now_s)
     end_s = None if endtime is None else parse_time(endtime, config.site.zone, now_s)
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        raise WrongUseError("the window ends before it begins", "check -S and -E")
     found = audit_books(books, start_s, end_s)
     if as_json:
         _print_json(found, start_s, end_s)
@@ -96,7 +98,8 @@ def _print_json(found: Audit, start_s: float | None, end_s: float | None) -> Non
     import json
 
     def shown(line: Line) -> dict[str, object]:
-        row = {name: value for name, value in asdict(line).items() if name != "worst_j" and value is not None}
+        inner = ("worst_j", "slot_j")
+        row = {name: value for name, value in asdict(line).items() if name not in inner and value is not None}
         return {**row, "difference_j": line.difference_j, "balanced": line.balanced}
 
     clusters = [

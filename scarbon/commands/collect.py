@@ -12,7 +12,7 @@ import click
 
 from scarbon import __version__
 from scarbon.errors import QUARANTINED, UserError, WrongUseError
-from scarbon.site import open_ledger, site
+from scarbon.site import chosen_clusters, open_ledger, site
 from scarbon.times import parse_time
 from site_config.schema import SiteConfig
 
@@ -43,7 +43,7 @@ def collect(
     there. The same window again changes nothing.
     """
     config = site(config_option)
-    names = _clusters(config, clusters)
+    names = chosen_clusters(config, clusters) or list(config.clusters)
     now_s = time.time()
     zone = config.site.zone
     start_s = None if starttime is None else parse_time(starttime, zone, now_s)
@@ -154,16 +154,6 @@ def _account_days(
             result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
             done.add(result)
     ledger.heard_again(name, heard_again)
-
-
-def _clusters(config: SiteConfig, chosen: str | None) -> list[str]:
-    if chosen is None:
-        return list(config.clusters)
-    names = [name.strip() for name in chosen.split(",")]
-    for name in names:
-        if name not in config.clusters:
-            raise WrongUseError(f"no cluster {name!r} in the configuration", f"it has {', '.join(config.clusters)}")
-    return names
 
 
 def _shown(config: SiteConfig, time_s: float) -> str:

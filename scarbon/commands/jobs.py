@@ -16,7 +16,7 @@ from accounting.ledger.reading import Books
 from scarbon import __version__
 from scarbon.errors import WrongUseError
 from scarbon.fields import DEFAULT_FORMAT, FIELDS, Style, parse_format, table
-from scarbon.site import open_books, site
+from scarbon.site import chosen_clusters, names, open_books, site
 from scarbon.times import parse_time
 from site_config.schema import SiteConfig
 
@@ -91,7 +91,7 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
 
 def _filter(config: SiteConfig, options: dict[str, Any], now_s: float) -> JobFilter:
     zone = config.site.zone
-    ids = _list(options["jobs"])
+    ids = names(options["jobs"])
     for job in ids or ():
         if "." in job:
             raise WrongUseError(f"{job} names a step, and energy is accounted by job", f"ask for {job.split('.')[0]}")
@@ -102,37 +102,27 @@ def _filter(config: SiteConfig, options: dict[str, Any], now_s: float) -> JobFil
     end_s = parse_time(options["endtime"] or "now", zone, now_s)
     if start_s is not None and end_s < start_s:
         raise WrongUseError("the window ends before it begins", "check -S and -E")
-    clusters = _list(options["clusters"])
-    for name in clusters or ():
-        if name not in config.clusters:
-            raise WrongUseError(f"no cluster {name!r} in the configuration", f"it has {', '.join(config.clusters)}")
     return JobFilter(
         start_s=start_s,
         end_s=end_s,
-        clusters=clusters,
+        clusters=chosen_clusters(config, options["clusters"]),
         users=_users(options, bool(ids)),
-        accounts=_list(options["accounts"]),
-        partitions=_list(options["partition"]),
-        qos=_list(options["qos"]),
-        names=_list(options["name"]),
+        accounts=names(options["accounts"]),
+        partitions=names(options["partition"]),
+        qos=names(options["qos"]),
+        names=names(options["name"]),
         states=_states(options["state"]),
         jobs=ids,
         duplicates=options["duplicates"],
     )
 
 
-def _list(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _users(options: dict[str, Any], by_id: bool) -> list[str] | None:
     """The users asked for: those named, else the caller; root sees all, as in sacct."""
-    named = _list(options["user"])
+    named = names(options["user"])
     if options["allusers"] or (named is None and (os.getuid() == 0 or by_id)):
         return None
-    if named is None:
-        return [pwd.getpwuid(os.getuid()).pw_name]
-    return [_user_name(name) for name in named]
+    return [_user_name(name) for name in named or [str(os.getuid())]]
 
 
 def _user_name(name: str) -> str:
@@ -140,12 +130,12 @@ def _user_name(name: str) -> str:
         return name
     try:
         return pwd.getpwuid(int(name)).pw_name
-    except KeyError:
-        raise WrongUseError(f"no user has the number {name} here", "name the user instead") from None
+    except (KeyError, OverflowError):
+        raise WrongUseError(f"no user has the number {name} here", "name the user with -u, or say -a") from None
 
 
 def _states(text: str | None) -> list[str] | None:
-    named = _list(text)
+    named = names(text)
     if named is None:
         return None
     states = []

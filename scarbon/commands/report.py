@@ -14,7 +14,7 @@ from accounting.ledger.reading import Books
 from accounting.report import GROUPINGS, Report, Sums, make_report
 from scarbon import __version__, units
 from scarbon.errors import WrongUseError
-from scarbon.site import open_books, site
+from scarbon.site import chosen_clusters, open_books, site
 from scarbon.times import parse_time
 from site_config.schema import SiteConfig
 
@@ -50,10 +50,7 @@ def report(
     """
     config = site(config_option)
     first, last = _period(config, month, starttime, endtime)
-    chosen = None if clusters is None else clusters.split(",")
-    for name in chosen or ():
-        if name not in config.clusters:
-            raise WrongUseError(f"no cluster {name!r} in the configuration", f"it has {', '.join(config.clusters)}")
+    chosen = chosen_clusters(config, clusters)
     books = open_books(config)
     made = make_report(books, first.isoformat(), last.isoformat(), by, chosen)
     missing = _missing(config, books, chosen or list(config.clusters), first, last)

@@ -332,7 +332,7 @@ def test_no_ledger_yet(fresh: Site, verb: str) -> None:
         (["-E", "now+1hour"], "the end of the window lies in the future; leave -E out"),
         (["-S", "2026-10-02", "-E", "2026-10-01"], "the window ends before it begins; check -S and -E"),
         (["-M", "alpha"], "no cluster 'alpha' in the configuration; it has beta"),
-        (["-M", ""], "no cluster '' in the configuration; it has beta"),
+        (["-M", ""], "'' names nothing; leave the option out"),
     ],
 )
 def test_a_window_that_cannot_be_meant(mine: Site, words: list[str], says: str) -> None:
