@@ -25,6 +25,7 @@ VERBS = {
     "jobs": ("scarbon.commands.jobs", "List jobs with their energy and CO2e, the way sacct does."),
     "report": ("scarbon.commands.report", "Sum a month by account, with the idle line and the total."),
     "audit": ("scarbon.commands.audit", "Show that the books balance, and what is in quarantine."),
+    "ledger": ("scarbon.commands.ledger", "Look after the books as a database: upgrade."),
     "hooks": ("scarbon.commands.hooks", "Install Slurm's prolog and epilog, and show their state."),
     "calculate": ("scarbon.commands.calculate", "Estimate emissions from hardware, hours and region."),
 }

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from accounting.ledger.address import Address
 
 #: The schema of this version: the newest revision in `accounting/ledger/migrations`.
-REVISION = "0002"
+REVISION = "0001"
 
 #: Revisions that came before, oldest first: ledgers that can be upgraded.
-OLDER = ("0001",)
+OLDER: tuple[str, ...] = ()
 
 
 class LedgerError(Exception):

@@ -80,8 +80,6 @@ def found_revision(connection: Connection, address: Address) -> str | None:
         revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         if revision is not None:
             return str(revision)
-    if {"meta", "usage"} <= tables:
-        return "0001"  # the first schema had its number elsewhere
     if tables - set(schema.metadata.tables) - {VERSION_TABLE}:
         raise not_a_ledger(address.shown, "it is a database with other tables")
     return None

@@ -80,14 +80,12 @@ class Books:
         return [row["cluster"] for row in self.rows("SELECT DISTINCT cluster FROM booked ORDER BY cluster")]
 
     def _revision(self) -> str:
-        """The schema's revision; of a first ledger, which kept it elsewhere, 0001."""
+        """The schema's revision; LedgerError where no ledger has been made, or not to its end."""
         tables = {row["name"] for row in self.rows(_TABLES[self.address.kind])}
         if "alembic_version" in tables and "meta" in tables:
             found = self.rows("SELECT version_num FROM alembic_version")
             if found:
                 return str(found[0]["version_num"])
-        if "meta" in tables and "usage" in tables:
-            return "0001"
         if not tables or "meta" in tables:
             raise NoLedgerError(self.address)
         raise not_a_ledger(self.address.shown, "it is a database with other tables")

@@ -31,7 +31,8 @@ def _whole(column: str, base: str) -> str:
 _USAGE_DAYS = f"""
 INSERT INTO usage_days (attempt_id, day, kind, model, method, held_s, known_s, measured_s, energy_j,
                         facility_j, location_g, market_g, embodied_g)
-SELECT attempt_id, CAST(:day AS CHAR(10)), kind, model, {_NAME}, SUM(held_s), SUM(known_s), SUM(measured_s), SUM(energy_j),
+SELECT attempt_id, CAST(:day AS CHAR(10)), kind, model, {_NAME},
+       SUM(held_s), SUM(known_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
        SUM(embodied_g)
 FROM usage_slots JOIN meters ON meters.meter_id = usage_slots.meter_id
@@ -69,7 +70,8 @@ _PAYER_JOBS = f"""
 INSERT INTO payer_jobs (day, payer_id, kind, model, previous_day, jobs)
 SELECT day, payer_id, kind, model, previous_day, COUNT(*)
 FROM (
-  SELECT there.day, a.payer_id, '' AS kind, '' AS model, {_BEFORE.format(attempt="a.attempt_id", same="")} AS previous_day
+  SELECT there.day, a.payer_id, '' AS kind, '' AS model,
+         {_BEFORE.format(attempt="a.attempt_id", same="")} AS previous_day
   FROM (SELECT DISTINCT u.day, u.attempt_id FROM usage_days u WHERE {_OF_DAY} = :day) AS there
   JOIN attempts a ON a.attempt_id = there.attempt_id
   WHERE a.cluster = :cluster

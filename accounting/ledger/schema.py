@@ -17,27 +17,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, SmallInteger, Table
-from sqlalchemy import String as _String
-from sqlalchemy import Text as _Text
+from sqlalchemy import Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, SmallInteger, Table
 from sqlalchemy import UniqueConstraint as Unique
-from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.schema import SchemaItem
-from sqlalchemy.types import TypeEngine
 
-metadata = MetaData()
+from accounting.ledger.types import MARIADB, Big, LongText, Name
 
-#: SQLite's integers have 64 bits whatever they are called, and only `INTEGER` may be its row's number.
-Big = BigInteger().with_variant(Integer, "sqlite")
-#: MariaDB's own TEXT ends at 64 KiB, less than the node list of a large job.
-LongText = _Text().with_variant(_Text(collation="C"), "postgresql").with_variant(MEDIUMTEXT(), "mysql")
-#: In MariaDB, text that differs in case or in blanks at its end would be the same text.
-MARIADB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_nopad_bin"}
-
-
-def Name(length: int) -> TypeEngine[str]:  # noqa: N802 (reads as a type)
-    """Text of at most `length` characters, ordered by its bytes."""
-    return _String(length).with_variant(_String(length, collation="C"), "postgresql")
+metadata = MetaData(naming_convention={"pk": "%(table_name)s_pkey", "fk": "%(table_name)s_%(column_0_name)s_fkey"})
 
 
 def _table(name: str, *parts: SchemaItem, **options: Any) -> Table:

@@ -98,7 +98,7 @@ def test_a_job_that_pauses_for_a_day_is_one_job_of_the_period(place: Place) -> N
                 ("2026-10-31", "2026-10-31"),
                 ("2026-11-01", "2026-11-01"),
                 ("2026-10-31", "2026-11-01"),
-            ]  # fmt: skip
+            ]
         }
     assert list(counted.values()) == [1, 1, 0, 1, 1]
 

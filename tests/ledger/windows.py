@@ -72,7 +72,7 @@ def window(
     """A window of the hours [first, beyond) of one day."""
     start_s, end_s = START_S + first * HOUR_S, START_S + beyond * HOUR_S
     day_s = start_s - (start_s - START_S) % DAY_S
-    meters = {key: None for key in (*(row.meter for row in rows), *(row.meter for row in balances))}
+    meters = dict.fromkeys((*(row.meter for row in rows), *(row.meter for row in balances)))
     known = {meter.key: meter for meter in (GPU, OTHER, HOST, UNNAMED)}
     stretch = (first, beyond) if booked is None else booked
     return Window(
@@ -144,7 +144,7 @@ def _random_usage(chance: random.Random, one: Job, first: int, beyond: int) -> I
         if not one.start_s <= at_s < one.end_s or (one.job_id % 4 == 0 and pause <= at_s < pause + DAY_S):
             continue
         for meter in (GPU, OTHER, UNNAMED)[: one.gpus + (one.job_id % 5 == 0)]:
-            energy_j = None if meter is UNNAMED or one.job_id % 3 == 0 and slot % 7 else chance.random() * 1e6
+            energy_j = None if meter is UNNAMED or (one.job_id % 3 == 0 and slot % 7) else chance.random() * 1e6
             method: Method = "none" if energy_j is None else chance.choice(["counter", "power", "model"])
             unknown = {"location_g": None} if energy_j is not None and chance.random() < 0.05 else {}
             yield usage(one, slot, energy_j, meter, method=method, **unknown)
