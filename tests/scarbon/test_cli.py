@@ -84,7 +84,7 @@ def test_a_reader_that_goes_away_is_no_error(booked: Site, words: list[str]) -> 
     os.close(read)  # gone before the first line: the strictest reader
     try:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "scarbon", "--config", booked.config, *words, "-S", "now-300days"],
+            [sys.executable, "-W", "error", "-m", "scarbon", "--config", booked.config, *words, "-S", "2026-01-01"],
             cwd=CHECKOUT, env=environment(), stdout=write, stderr=subprocess.PIPE, text=True, timeout=60,
         )  # fmt: skip
     finally:
@@ -94,7 +94,7 @@ def test_a_reader_that_goes_away_is_no_error(booked: Site, words: list[str]) -> 
 
 
 def test_head_gets_its_line(booked: Site) -> None:
-    command = f"'{sys.executable}' -m scarbon --config '{booked.config}' jobs -a -S now-300days | head -1"
+    command = f"'{sys.executable}' -m scarbon --config '{booked.config}' jobs -a -S 2026-01-01 | head -1"
     done = subprocess.run(command, shell=True, cwd=CHECKOUT, env=environment(), capture_output=True, text=True)
     assert done.stdout.startswith("JobID  ")
     assert done.stderr == ""
@@ -105,7 +105,7 @@ def test_a_full_disk_under_stdout_is_one_line(booked: Site) -> None:
         pytest.skip("no /dev/full")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "scarbon", "--config", booked.config, "jobs", "-a", "-S", "now-300days"],
+            [sys.executable, "-m", "scarbon", "--config", booked.config, "jobs", "-a", "-S", "2026-01-01"],
             cwd=CHECKOUT, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
         )  # fmt: skip
     assert done.stderr == "scarbon: the output cannot be written: No space left on device\n"

@@ -345,7 +345,7 @@ def test_a_window_without_samples_is_booked_as_unknown(fresh: Site) -> None:
     """Who held what is known from the journal; what it used is not, and that is not 0 J."""
     (fresh.folder / "dcgm.om").write_text("# EOF\n")
     fresh.collect()
-    window = ["-a", "-S", "now-300days"]
+    window = ["-a", "-S", "2026-01-01"]
     held = [job for job in fresh.good("jobs", "--json", "-D", *window).json["jobs"] if job["gpus"] and job["start"]]
     assert held
     for job in held:
@@ -376,7 +376,7 @@ def test_jobs_whose_gpus_nobody_can_name_are_booked_as_unknown(fresh: Site) -> N
     (fresh.folder / "dcgm.om").write_text("# EOF\n")
     fresh.change("[journal, hpc_job, whole_node]", "[hpc_job]")
     fresh.collect()
-    held = [job for job in fresh.good("jobs", "--json", "-a", "-S", "now-300days").json["jobs"] if job["gpus"]]
+    held = [job for job in fresh.good("jobs", "--json", "-a", "-S", "2026-01-01").json["jobs"] if job["gpus"]]
     assert held
     for job in held:
         assert (job["gpu_energy_j"], job["coverage"], job["method"]) == (None, 0, "none")
