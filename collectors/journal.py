@@ -3,12 +3,19 @@
 A hold is a start and the end that follows it, of the same job on the same node. A start without an end is a job that
 runs or whose epilog was missed; an end without a start is one whose prolog was missed. Which attempt of the job it was,
 and what the missed end must have been, is for `accounting.holders` to say.
+
+What follows what is told by the order of lines, not by their times: a node's clock may step back. A node's journals
+follow each other as they were put aside (`n1.000001.jsonl`, `n1.000002.jsonl`, `n1.jsonl`), and as a spool of sent
+journals names them by no number (`n1.<16 hexadecimal digits>.jsonl`), these by the time of their first event.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +24,19 @@ from accounting.model import GpuSamples, Job, Reject, Tag
 from accounting.sources import SourceError
 
 FORMAT_VERSION = 1
+
+#: What stands between a node's name and `.jsonl`: the number of a journal put aside, or a sent journal's id.
+_PART = re.compile(r"\.(?:(?P<number>[0-9]{6,15})|(?P<sent>[0-9a-f]{16}))$")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What a hook noted when it could not do all of its work."""
+
+    node: str
+    time_s: float
+    job_id: int | None
+    message: str
 
 
 class Journal:
@@ -35,7 +55,7 @@ class Journal:
 
         An epilog whose prolog was missed tells that its job held devices before, so it is yielded with that job.
         """
-        tags, rejects = self._read
+        tags, rejects, _ = self._read
         yield from rejects
         there = {job.job_id for job in jobs}
         for tag in tags:
@@ -43,35 +63,61 @@ class Journal:
             if overlaps or (not tag.exact and tag.job_id in there):
                 yield tag
 
+    def troubles(self, since_s: float) -> Sequence[Trouble]:
+        """What the hooks noted of themselves from `since_s` on, in the order of time. SourceError as for `tags`."""
+        return sorted((one for one in self._read[2] if one.time_s >= since_s), key=lambda one: one.time_s)
+
     @cached_property
-    def _read(self) -> tuple[list[Tag], list[Reject]]:
+    def _read(self) -> tuple[list[Tag], list[Reject], list[Trouble]]:
         if not self._folder.is_dir():
             raise SourceError(
                 f"the journal's folder {self._folder} does not exist",
                 "check gpu.journal in the configuration, and that the hooks are installed (scarbon hooks status)",
             )
-        events: list[dict[str, Any]] = []
-        rejects: list[Reject] = []
-        for path in sorted(self._folder.glob("*.jsonl")):
-            try:
-                text = path.read_text(encoding="utf-8", errors="backslashreplace")
-            except OSError as error:
-                raise SourceError(
-                    f"the journal {path} cannot be read: {error.strerror}", "check its owner and mode"
-                ) from None
-            lines = text.split("\n")
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                event = _event(line)
-                if isinstance(event, str):
-                    torn = number == len(lines)  # nothing stands behind a newline at the end
-                    reason = "the last line is torn: it was cut off while it was written" if torn else event
-                    rejects.append(Reject("journal", f"{path}:{number}", line, reason))
-                elif event is not None and event.get("cluster") in (self.cluster, None):
-                    events.append(event)
-        events.sort(key=lambda event: event["time"])
-        return list(_pair(self.cluster, events)), rejects
+        files = [_read_file(path) for path in sorted(self._folder.glob("*.jsonl"))]
+        events = [event for file in sorted(files, key=lambda file: file.place) for event in file.events]
+        ours = [event for event in events if event.get("cluster") in (self.cluster, None)]
+        troubles = [_trouble(event) for event in ours if event["event"] == "error"]
+        holds = [event for event in ours if event["event"] != "error"]
+        return list(_pair(self.cluster, holds)), [reject for file in files for reject in file.rejects], troubles
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    place: tuple[str, int, float]  # the node, and where the journal stands among those of the node
+    events: Sequence[dict[str, Any]]
+    rejects: Sequence[Reject]
+
+
+def _read_file(path: Path) -> _File:
+    try:
+        text = path.read_text(encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise SourceError(f"the journal {path} cannot be read: {error.strerror}", "check its owner and mode") from None
+    events: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    lines = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        event = _event(line)
+        if isinstance(event, str):
+            torn = number == len(lines)  # nothing stands behind a newline at the end
+            reason = "the last line is torn: it was cut off while it was written" if torn else event
+            rejects.append(Reject("journal", f"{path}:{number}", line, reason))
+        else:
+            events.append(event)
+    part = _PART.search(path.stem)
+    node = path.stem[: part.start()] if part else path.stem
+    if part and part["number"]:
+        place = (node, int(part["number"]), 0.0)
+    else:  # the one that is written now is the last; of those that were sent, the first event tells
+        place = (node, 10**15, float(events[0]["time"]) if part and events else 0.0)
+    return _File(place, events, rejects)
+
+
+def _trouble(event: Mapping[str, Any]) -> Trouble:
+    return Trouble(event["node"], float(event["time"]), event.get("job_id"), event["message"])
 
 
 def _whole(value: object) -> bool:
@@ -94,12 +140,13 @@ _Fields = Mapping[str, Callable[[object], bool]]
 
 #: What an event's fields must be. Those of the second kind, and a GPU's, may be absent or null.
 _NEEDED: _Fields = {"time": _time, "job_id": _whole, "node": _text, "gpus": lambda value: isinstance(value, list)}
-_OPTIONAL: _Fields = {"cluster": _text, "restart": _whole, "share": _share}
+_OPTIONAL: _Fields = {"cluster": _text, "job_id": _whole, "restart": _whole, "share": _share}
+_OF_ERROR: _Fields = {"time": _time, "node": _text, "message": _text}
 _OF_GPU: _Fields = {"uuid": _text, "index": _whole, "mig": lambda value: _text(value) or _whole(value), "share": _share}
 
 
-def _event(line: str) -> dict[str, Any] | str | None:
-    """A start or an end; None for what is no hold (an error that the hook noted); else what is wrong, in words."""
+def _event(line: str) -> dict[str, Any] | str:
+    """A start, an end, or an error that the hook noted; else what is wrong with the line, in words."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
@@ -107,11 +154,13 @@ def _event(line: str) -> dict[str, Any] | str | None:
     if not isinstance(event, dict) or event.get("v") != FORMAT_VERSION:
         return f"not an event of version {FORMAT_VERSION}"
     kind = event.get("event")
-    if kind not in ("start", "end"):
-        return None if kind == "error" else f"unknown event {kind!r}"
-    wrong = [name for name, good in _NEEDED.items() if not good(event.get(name))]
-    wrong += [name for name, good in _OPTIONAL.items() if event.get(name) is not None and not good(event[name])]
-    if "gpus" not in wrong and not all(_good_gpu(gpu) for gpu in event["gpus"]):
+    if kind not in ("start", "end", "error"):
+        return f"unknown event {kind!r}"
+    needed = _OF_ERROR if kind == "error" else _NEEDED
+    wrong = [name for name, good in needed.items() if not good(event.get(name))]
+    optional = [name for name in _OPTIONAL if name not in needed and event.get(name) is not None]
+    wrong += [name for name in optional if not _OPTIONAL[name](event[name])]
+    if kind != "error" and "gpus" not in wrong and not all(_good_gpu(gpu) for gpu in event["gpus"]):
         wrong.append("gpus")
     return f"{', '.join(wrong)}: missing, or not what it should be" if wrong else event
 
@@ -121,23 +170,28 @@ def _good_gpu(gpu: object) -> bool:
 
 
 def _pair(cluster: str, events: Sequence[dict[str, Any]]) -> Iterator[Tag]:
-    """Tags from events in the order of time."""
-    open_starts: dict[tuple[int, str, int | None], dict[str, Any]] = {}
+    """Tags from starts and ends, those of a node in the order in which they happened."""
+    open_starts: dict[tuple[int, str], dict[int | None, dict[str, Any]]] = defaultdict(dict)
     for event in events:
-        key = (event["job_id"], event["node"], event.get("restart"))
+        starts, restart = open_starts[event["job_id"], event["node"]], event.get("restart")
         if event["event"] == "start":
-            earlier = open_starts.get(key)
+            earlier = starts.pop(restart, None)
             if earlier is not None:  # its epilog was missed, or the prolog ran twice
                 yield from _tags(cluster, earlier, earlier["time"], None)
-            open_starts[key] = event
+            starts[restart] = event
+            continue
+        # In the Epilog of an attempt that is requeued, Slurm may count the next one already.
+        same = next((one for one in (restart, None if restart is None else restart - 1) if one in starts), None)
+        start = starts.pop(same, None)
+        if start is None:
+            yield from _tags(cluster, event, event["time"], event["time"], exact=False)
+        elif event["time"] < start["time"]:  # the clock stepped back: one of the two is right, and none knows which
+            yield from _tags(cluster, start, event["time"], start["time"], exact=False)
         else:
-            start = open_starts.pop(key, None)
-            if start is not None:
-                yield from _tags(cluster, start, start["time"], event["time"])
-            else:
-                yield from _tags(cluster, event, event["time"], event["time"], exact=False)
-    for start in open_starts.values():
-        yield from _tags(cluster, start, start["time"], None)
+            yield from _tags(cluster, start, start["time"], event["time"])
+    for starts in open_starts.values():
+        for start in starts.values():
+            yield from _tags(cluster, start, start["time"], None)
 
 
 def _tags(

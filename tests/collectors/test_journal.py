@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from accounting.model import Job, Reject, Tag
 from accounting.sources import SourceError
-from collectors.journal import Journal
+from collectors.journal import Journal, Trouble
 
 GPU = {"index": 0, "minor": 1, "uuid": "GPU-1", "mig": None}
 OTHER = {"index": 1, "minor": 0, "uuid": "GPU-2", "mig": None}
@@ -84,6 +84,28 @@ def test_attempts_are_told_apart_by_their_restart(tmp_path: Path) -> None:
     assert spans(read(tmp_path, *lines)) == [(42, "GPU-1", 100, 501, True), (42, "GPU-1", 500, 600, True)]
 
 
+def test_the_epilog_of_an_attempt_that_is_requeued_may_count_the_next_one(tmp_path: Path) -> None:
+    """As Slurm 22.05 was seen to do."""
+    lines = [
+        line("start", 100),
+        line("end", 200, restart=1),
+        line("start", 300, restart=1),
+        line("end", 400, restart=2),
+    ]
+    assert spans(read(tmp_path, *lines)) == [(42, "GPU-1", 100, 200, True), (42, "GPU-1", 300, 400, True)]
+
+
+def test_the_order_of_lines_counts_and_not_their_times(tmp_path: Path) -> None:
+    """The clock stepped back by an hour between the two jobs: sorted by time, 43 would end before it starts."""
+    lines = [line("start", 5000), line("end", 5100), line("start", 1400, 43), line("end", 1500, 43)]
+    assert spans(read(tmp_path, *lines)) == [(42, "GPU-1", 5000, 5100, True), (43, "GPU-1", 1400, 1500, True)]
+
+
+def test_an_end_before_its_start_is_told_by_slurm(tmp_path: Path) -> None:
+    """The clock stepped back during the job: it was held at one of the two times, so Slurm bounds the hold."""
+    assert spans(read(tmp_path, line("start", 5000), line("end", 1500))) == [(42, "GPU-1", 1500, 5000, False)]
+
+
 def test_nodes_and_jobs_do_not_end_each_others_holds(tmp_path: Path) -> None:
     read(tmp_path, line("start", 100), line("start", 110, 43, gpus=[OTHER]), line("end", 190, 43, gpus=[OTHER]))
     found = read(tmp_path, line("start", 101, node="n2"), line("end", 201, node="n2"), node="n2")
@@ -95,6 +117,27 @@ def test_nodes_and_jobs_do_not_end_each_others_holds(tmp_path: Path) -> None:
 def test_a_hold_may_span_a_journal_that_was_put_aside(tmp_path: Path) -> None:
     (tmp_path / "n1.000001.jsonl").write_text(line("start", 100))
     assert spans(read(tmp_path, line("end", 200))) == [(42, "GPU-1", 100, 200, True)]
+
+
+def test_journals_that_were_put_aside_go_before_the_one_that_is_written(tmp_path: Path) -> None:
+    """By name, `n1.jsonl` would come last but `n1.000010.jsonl` before the second; by time, the clock stepped."""
+    (tmp_path / "n1.000010.jsonl").write_text(line("end", 50) + line("start", 60, restart=1))
+    (tmp_path / "n1.000002.jsonl").write_text(line("start", 100))
+    (tmp_path / "n1-b.jsonl").write_text(line("end", 10, 43, node="n1-b"))
+    found = read(tmp_path, line("end", 70, restart=1))
+    assert sorted(spans(found)) == [
+        (42, "GPU-1", 50, 100, False),
+        (42, "GPU-1", 60, 70, True),
+        (43, "GPU-1", 10, 10, False),
+    ]
+
+
+def test_journals_that_were_sent_follow_each_other_by_their_first_event(tmp_path: Path) -> None:
+    (tmp_path / "n1.ffffffffffffffff.jsonl").write_text(line("start", 100))
+    (tmp_path / "n1.0000000000000000.jsonl").write_text(line("end", 200) + line("start", 300, 43))
+    assert spans(list(Journal("alpha", tmp_path).tags(0, 1e10, [], []))) == [
+        (42, "GPU-1", 100, 200, True), (43, "GPU-1", 300, None, True),
+    ]  # fmt: skip
 
 
 def test_only_what_overlaps_the_window(tmp_path: Path) -> None:
@@ -123,17 +166,36 @@ def test_shares_of_the_job_or_of_each_gpu(tmp_path: Path) -> None:
     assert [tag.share for tag in found if isinstance(tag, Tag)] == [0.5, 0.25]
 
 
-def test_what_the_hook_noted_of_itself_is_no_hold(tmp_path: Path) -> None:
-    noted = {
+def trouble(time: float, **changes: Any) -> str:
+    """A line in which a hook tells that it could not do its work."""
+    row = {
         "v": 1,
         "event": "error",
-        "time": 1,
+        "time": time,
         "cluster": "alpha",
         "job_id": 42,
         "node": "n1",
         "message": "disk full",
     }
-    assert read(tmp_path, json.dumps(noted) + "\n", "\n", line("start", 100))[0].job_id == 42  # type: ignore[union-attr]
+    return json.dumps({**row, **changes}) + "\n"
+
+
+def test_what_the_hook_noted_of_itself_is_no_hold(tmp_path: Path) -> None:
+    assert spans(read(tmp_path, trouble(1), "\n", line("start", 100))) == [(42, "GPU-1", 100, None, True)]
+
+
+def test_what_the_hooks_noted_of_themselves(tmp_path: Path) -> None:
+    lines = [
+        trouble(99),
+        trouble(300, job_id=None, message="no"),
+        line("start", 200),
+        trouble(100),
+        trouble(250, cluster="b"),
+    ]
+    read(tmp_path, *lines)
+    assert Journal("alpha", tmp_path).troubles(100) == [
+        Trouble("n1", 100, 42, "disk full"), Trouble("n1", 300, None, "no"),
+    ]  # fmt: skip
 
 
 # --- what is no line of it
@@ -187,6 +249,7 @@ def test_a_torn_line_costs_no_other(tmp_path: Path) -> None:
         (line("start", 100, share=0), "share: missing, or not what it should be"),
         (line("start", 100, share=1.5), "share: missing, or not what it should be"),
         (line("start", 100, gpus=None), "gpus: missing, or not what it should be"),
+        (trouble(100, message=None), "message: missing, or not what it should be"),
         (line("start", 100, gpus=["GPU-1"]), "gpus: missing, or not what it should be"),
         (line("start", 100, gpus=[{**GPU, "uuid": 7}]), "gpus: missing, or not what it should be"),
         (line("start", 100, gpus=[{**GPU, "index": "0"}]), "gpus: missing, or not what it should be"),
@@ -246,8 +309,14 @@ def test_every_line_ends_as_a_hold_or_in_quarantine(tmp_path: Path, lines: list[
     bad = [one for one in lines if one.strip() and not one.startswith('{"v": 1')]
     assert [one.raw for one in found if isinstance(one, Reject)] == bad
     tags = [one for one in found if isinstance(one, Tag)]
-    moments = sorted((tag.job_id, tag.restart or -1, tag.start_s) for tag in tags if tag.exact)
-    starts = sorted((row["job_id"], row["restart"] or -1, row["time"]) for row in good if row["event"] == "start")
-    assert moments == starts
-    ends = [tag.end_s for tag in tags if tag.end_s is not None]
-    assert sorted(ends) == sorted(row["time"] for row in good if row["event"] == "end")
+
+    def told(event: str) -> list[tuple[int, float]]:
+        return sorted((row["job_id"], row["time"]) for row in good if row["event"] == event)
+
+    # A hold of which the hook saw both ends in the wrong order, as the clock stepped, has them the other way round.
+    stepped = [tag for tag in tags if not tag.exact and tag.end_s is not None and tag.end_s > tag.start_s]
+    starts = [(tag.job_id, tag.start_s) for tag in tags if tag.exact]
+    starts += [(tag.job_id, tag.end_s) for tag in stepped if tag.end_s is not None]
+    ends = [(tag.job_id, tag.end_s) for tag in tags if tag.exact and tag.end_s is not None]
+    ends += [(tag.job_id, tag.start_s) for tag in tags if not tag.exact]
+    assert (sorted(starts), sorted(ends)) == (told("start"), told("end"))
