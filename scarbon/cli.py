@@ -26,6 +26,7 @@ VERBS = {
     "report": ("scarbon.commands.report", "Sum a month by account, with the idle line and the total."),
     "audit": ("scarbon.commands.audit", "Show that the books balance, and what is in quarantine."),
     "ledger": ("scarbon.commands.ledger", "Look after the books as a database: upgrade."),
+    "grid": ("scarbon.commands.grid", "Show the grid's intensity, fetch it, and say who gives it."),
     "hooks": ("scarbon.commands.hooks", "Install Slurm's prolog and epilog, and show their state."),
     "calculate": ("scarbon.commands.calculate", "Estimate emissions from hardware, hours and region."),
 }

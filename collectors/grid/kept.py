@@ -39,6 +39,14 @@ def asked(declared: Section, zone: str = "") -> str:
     return json.dumps({**values, "zone of the grid": zone} if zone else values, sort_keys=True, ensure_ascii=False)
 
 
+def told(declared: Section) -> str:
+    """Return what a source is asked, for a person: `zone FR, factors lifecycle`."""
+    values = declared.model_dump(mode="json", exclude_defaults=True, exclude={"source", "url", *_NOT_ASKED})
+    server = values.pop("prometheus", None)
+    at = [] if server is None else [f"at {server['url']}"]
+    return ", ".join([*(f"{name} {value}" for name, value in values.items()), *at])
+
+
 class KeptSource:
     """One source. `asked` tells in the store what it is asked; values outside [lowest, highest] are not kept."""
 
