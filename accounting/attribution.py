@@ -4,10 +4,12 @@ Pure arithmetic, one device at a time: a curve, the holds on it and the run's ti
 slot, and the device's own balance by slot, out. Everything is arrays; the work grows with the samples and the holds.
 
 **The rule.** The holds cut a device's time into pieces in which its holders do not change. A piece's energy goes to
-its only holder, used or not; with no holder, to the site's idle line. Where several hold one device, its energy has
-two parts. The *idle level* is owed by capacity: each holder pays its share, and the capacity that nobody holds is
-the site's idle. What lies above it is owed by those who hold something, in proportion to their capacity. Holders whose
-capacities add up to more than the device (several holders of a whole GPU) are scaled down to it, alike.
+its only holder, used or not; with no holder, to the site's idle line. Where several hold one device, or a part of it
+is free, its energy has two parts. The *idle level* is owed by capacity: each holder pays its share, and the capacity
+that nobody holds is the site's idle. What lies above it is owed by those who hold something: by engine activity ×
+slices where all of them were profiled in the sample window, else in proportion to their capacity. Holders
+whose capacities add up to more than the device (several holders of a whole GPU) are scaled down to it, alike, and the
+time is counted (`Balance.overheld_s`).
 """
 
 from __future__ import annotations
@@ -15,18 +17,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accounting.arrays import Floats, Indices, sum_by
-from accounting.edges import Stretches
-from accounting.energy import EnergyCurve
+from accounting.edges import ASSUMED_DOUBT, IDLE_DOUBT, Gauge, Stretches
+from accounting.energy import EnergyCurve, Spans
+from accounting.sharing import Activity, IdleLevels
 from accounting.timeline import Timeline
+
+#: How far a holder's part of what several used together may be off, as a standard deviation, of that part and times
+#: what the others have of it: by engine activity (power does not follow it exactly), and by capacity alone (somebody
+#: may have used it all).
+ACTIVITY_DOUBT = 0.2
+CAPACITY_DOUBT = 1.0
+
+#: With longer gaps between its samples a power gauge is no check of the energy counter.
+GAUGE_GAP_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Holds:
     """The holds on one device: h of each. `capacity` is the share of the device: 1 is the whole GPU.
 
-    `weight` says in what proportion they owe what lies above the idle level, where that is not their capacity.
+    `weight` says in what proportion they owe what lies above the idle level, where that is not their capacity, and
+    `activity` how busy the parts were that they held, which goes before both.
     """
 
     attempt: Indices  # index of the attempt in the run's list
@@ -34,6 +48,7 @@ class Holds:
     end_s: Floats
     capacity: Floats
     weight: Floats | None = None
+    activity: Activity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +64,8 @@ class Usage:
     facility_j: Floats  # × PUE
     location_g: Floats  # × the grid's intensity
     market_g: Floats
+    edges_j2: Floats  # variance of the energy by the edges of holds, gaps and restarts; independent from row to row
+    sharing_j: Floats  # standard deviation by the division of a shared device; the same way in all rows of an attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,51 +81,62 @@ class Balance:
     idle_facility_j: Floats
     idle_location_g: Floats
     idle_market_g: Floats
+    overheld_s: Floats  # in which holders had more than the whole device together
+    assumed_s: Floats  # in which it was shared on an idle level that was assumed, not measured
+    restarts: Floats  # of its counter
+    lower_bound_s: Floats  # whose energy is a lower bound, because of a restart
+    gauge_j: Floats  # the same energy by the power gauge; NaN where that has a gap
 
 
 def attribute(
-    curve: EnergyCurve, holds: Holds, timeline: Timeline, idle_level_w: float | None
+    curve: EnergyCurve, holds: Holds, timeline: Timeline, idle: IdleLevels | float | None
 ) -> tuple[Usage, Balance]:
     """Divide a device's energy over the run's period among its holders and the idle line.
 
-    `idle_level_w` is needed only where a part of the device is held; where it is unknown, the whole of a piece's
-    energy counts as above the idle level, so that holders pay for it and the idle line gets the unheld
-    capacity's part by time alone.
+    `idle` is the level (W) at which the device idles, needed only where it is shared or a part of it is free: a
+    figure of the site's, or levels as they were measured. Where none is known, the whole of a piece's energy counts as
+    above it, so that holders pay for it.
     """
     stretches = stretches_of(holds)
     boundaries = stretches.edges_s
-    curve = curve.refine(stretches, idle_level_w)
-    inner = boundaries[(boundaries > timeline.start_s) & (boundaries < timeline.end_s)]
-    points = np.unique(np.concatenate((timeline.edges_s, inner)))
+    curve = curve.refine(stretches, idle.assumed_w if isinstance(idle, IdleLevels) else idle)
+    points = _points(curve, holds, boundaries, timeline)
     interval = timeline.interval_of(points[:-1])
     booked = timeline.booked[interval]
     energy_j = np.diff(curve.energy_at(points)) * booked
     known_s = np.diff(curve.known_at(points)) * booked
     measured_s = np.diff(curve.measured_at(points)) * booked
     length_s = np.diff(points) * booked
+    doubt_j2 = _in_pieces(curve.doubts.time_s, curve.doubts.variance_j2, points) * booked
 
-    pair_hold, pair_piece = _pairs(holds, points)
-    held_capacity = sum_by(pair_piece, holds.capacity[pair_hold], length_s.size)
-    capacity = holds.capacity[pair_hold] / np.maximum(held_capacity[pair_piece], 1.0)
-    unheld = np.maximum(1.0 - held_capacity, 0.0)
+    hold, piece = _pairs(holds, points)
+    held = sum_by(piece, holds.capacity[hold], length_s.size)
+    capacity = holds.capacity[hold] / np.maximum(held[piece], 1.0)
+    unheld = np.maximum(1.0 - held, 0.0)
     unheld[np.abs(unheld) < 1e-12] = 0.0
 
-    nobody = held_capacity == 0
-    base_j = np.where(nobody, energy_j, np.minimum(energy_j, (idle_level_w or 0.0) * known_s))
+    alone = (held == 0) | ((held == 1) & (np.bincount(piece, minlength=held.size) == 1))
+    level_w, level_known = _levels(idle, points[:-1])
+    base_j = np.minimum(energy_j, level_w * known_s)
+    base_j = np.where(held == 0, energy_j, np.where(alone, 0.0, base_j))
     idle_j = base_j * unheld
     above_j = energy_j - base_j
-    weight = holds.capacity[pair_hold] if holds.weight is None else holds.weight[pair_hold]
-    weight = weight / sum_by(pair_piece, weight, length_s.size)[pair_piece]
-    pair_j = base_j[pair_piece] * capacity + above_j[pair_piece] * weight
+    weight, doubt = _weights(curve, holds, hold, piece, points)
+    pair_j = base_j[piece] * capacity + above_j[piece] * weight
+    part = np.divide(pair_j, energy_j[piece], out=np.zeros(pair_j.size), where=energy_j[piece] > 0)
+    level_off_j = base_j * np.where(level_known, IDLE_DOUBT, ASSUMED_DOUBT)
+    sharing_j = np.hypot(doubt * weight * (1 - weight) * above_j[piece], (capacity - weight) * level_off_j[piece])
 
     usage = _sum_usage(
-        holds.attempt[pair_hold],
-        interval[pair_piece],
+        holds.attempt[hold],
+        interval[piece],
         timeline,
-        held_s=length_s[pair_piece] * capacity,
-        known_s=known_s[pair_piece] * capacity,
-        measured_s=measured_s[pair_piece] * capacity,
+        held_s=length_s[piece] * capacity,
+        known_s=known_s[piece] * capacity,
+        measured_s=measured_s[piece] * capacity,
         energy_j=pair_j,
+        edges_j2=doubt_j2[piece] * part**2,
+        sharing_j=sharing_j,
     )
     slots = np.unique(timeline.slot[timeline.booked])
 
@@ -116,9 +144,10 @@ def attribute(
         return sum_by(timeline.slot[interval], values, timeline.slots)[slots]
 
     def over_slot(running_total: Floats) -> Floats:
-        difference = np.diff(running_total) * timeline.booked
+        difference = np.where(timeline.booked, np.diff(running_total), 0.0)
         return sum_by(timeline.slot, difference, timeline.slots)[slots]
 
+    gauge_j = over_slot(curve.gauge.energy_at(timeline.edges_s))
     facility_j = idle_j * timeline.pue[interval]
     balance = Balance(
         slot=slots,
@@ -130,8 +159,57 @@ def attribute(
         idle_facility_j=by_slot(_none_of_nothing(facility_j, idle_j)),
         idle_location_g=by_slot(_none_of_nothing(facility_j * timeline.location_g_per_j[interval], idle_j)),
         idle_market_g=by_slot(_none_of_nothing(facility_j * timeline.market_g_per_j[interval], idle_j)),
+        overheld_s=by_slot(length_s * (held > 1 + 1e-9)),
+        assumed_s=by_slot(length_s * ~(alone | level_known)),
+        restarts=by_slot(_in_pieces(curve.restart_s, np.ones(curve.restart_s.size), points) * booked),
+        lower_bound_s=over_slot(curve.lower_bound.up_to(timeline.edges_s)),
+        gauge_j=np.where(over_slot(_silent(curve.gauge).up_to(timeline.edges_s)) > 0, np.nan, gauge_j),
     )
     return usage, balance
+
+
+def _points(curve: EnergyCurve, holds: Holds, boundaries: Floats, timeline: Timeline) -> Floats:
+    """Where the pieces meet: at the timeline's edges, at those of holds, and at samples where they say who was busy."""
+    inner = boundaries[(boundaries > timeline.start_s) & (boundaries < timeline.end_s)]
+    points = np.concatenate((timeline.edges_s, inner))
+    if holds.activity is not None:
+        inside = (curve.time_s > timeline.start_s) & (curve.time_s < timeline.end_s)
+        points = np.concatenate((points, curve.time_s[inside]))
+    return np.unique(points)
+
+
+def _silent(gauge: Gauge) -> Spans:
+    """Where the gauge has gaps."""
+    return Spans.of_windows(gauge.time_s, np.flatnonzero(np.diff(gauge.time_s) > GAUGE_GAP_S))
+
+
+def _in_pieces(time_s: Floats, values: Floats, points: Floats) -> Floats:
+    """The sums of values at instants in each of the pieces between `points`."""
+    place = np.searchsorted(points, time_s, side="right") - 1
+    inside = (place >= 0) & (place < points.size - 1)
+    return sum_by(place[inside], values[inside], points.size - 1)
+
+
+def _levels(idle: IdleLevels | float | None, time_s: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """The idle level at each instant, 0 where it is unknown, and whether it is more than an assumption."""
+    if isinstance(idle, IdleLevels):
+        return idle.at(time_s)
+    return np.full(time_s.size, idle or 0.0), np.full(time_s.size, idle is not None)
+
+
+def _weights(curve: EnergyCurve, holds: Holds, hold: Indices, piece: Indices, points: Floats) -> tuple[Floats, Floats]:
+    """How much of what lies above the idle level each pair of hold and piece owes, and how doubtful that is."""
+    pieces = points.size - 1
+    weight = holds.capacity[hold] if holds.weight is None else holds.weight[hold]
+    doubt = np.full(hold.size, CAPACITY_DOUBT)
+    if holds.activity is not None:
+        window = np.searchsorted(curve.time_s, (points[:-1] + points[1:]) / 2, side="right") - 1
+        busy = holds.activity.in_window(hold, window[piece])
+        together = sum_by(piece, busy, pieces)  # NaN where one of them is
+        profiled = (together > 0)[piece]
+        weight = np.where(profiled, busy, weight)
+        doubt = np.where(profiled, ACTIVITY_DOUBT, doubt)
+    return weight / sum_by(piece, weight, pieces)[piece], doubt
 
 
 def spread(attempt: Indices, start_s: Floats, end_s: Floats, power_w: Floats, timeline: Timeline) -> Usage:
@@ -168,9 +246,9 @@ def spread(attempt: Indices, start_s: Floats, end_s: Floats, power_w: Floats, ti
     )
 
 
-def divided(curve: EnergyCurve, holds: Holds) -> EnergyCurve:
+def divided(curve: EnergyCurve, holds: Holds, assumed_idle_w: float | None = None) -> EnergyCurve:
     """The curve as `attribute` sees it: divided where a hold begins or ends inside a sample window."""
-    return curve.refine(stretches_of(holds))
+    return curve.refine(stretches_of(holds), assumed_idle_w)
 
 
 def stretches_of(holds: Holds) -> Stretches:
@@ -205,6 +283,8 @@ def _sum_usage(
     known_s: Floats,
     measured_s: Floats,
     energy_j: Floats,
+    edges_j2: Floats | None = None,
+    sharing_j: Floats | None = None,
 ) -> Usage:
     """Sums by attempt and slot. Emissions are taken interval by interval before they are summed."""
     key, place = np.unique(attempt * timeline.slots + timeline.slot[interval], return_inverse=True)
@@ -228,6 +308,8 @@ def _sum_usage(
         facility_j=unknown_is_nan(facility_j),
         location_g=unknown_is_nan(facility_j * timeline.location_g_per_j[interval]),
         market_g=unknown_is_nan(facility_j * timeline.market_g_per_j[interval]),
+        edges_j2=np.zeros(key.size) if edges_j2 is None else total(edges_j2),
+        sharing_j=np.zeros(key.size) if sharing_j is None else total(sharing_j),
     )
 
 

@@ -21,8 +21,9 @@ import numpy as np
 from accounting.arrays import Floats
 from accounting.attribution import Balance, Holds, Usage, attribute, divided, spread
 from accounting.clock import day_of, day_start, slot_edges
-from accounting.energy import MARGIN_S, EnergyCurve, curve_from_samples
-from accounting.holders import Hold, settle
+from accounting.energy import MARGIN_S, EnergyCurve
+from accounting.gpus import Gpu, GpuReader, Gpus
+from accounting.holders import Hold
 from accounting.host import (
     NO_HOLDS,
     HostBySlurm,
@@ -37,7 +38,7 @@ from accounting.host import (
 )
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
 from accounting.ledger.store import Ledger
-from accounting.model import AttemptKey, FactorSlot, GpuSamples, HostSamples, Job, Method, Node, Reject
+from accounting.model import AttemptKey, FactorSlot, HostSamples, Job, Method, Node, Reject
 from accounting.reading import LOOK_OUT_S, read_bridged
 from accounting.sources import (
     Factors,
@@ -126,38 +127,33 @@ def account(
     factors = sources.factors(edges[0], edges[-1])
     timeline = build_timeline(edges, stretches, factors.pue, factors.location, factors.market)
     books = _Books(cluster, rules, timeline)
-    read_from_s, read_to_s = timeline.start_s - MARGIN_S, timeline.end_s + MARGIN_S
+    period = (timeline.start_s, timeline.end_s)
     silent_since = ledger.silent_since(cluster)
-    books.read_jobs(sources.jobs.jobs(read_from_s, read_to_s))
     hosts: list[HostSamples] = []
     if sources.host is not None:
         known = {key.uuid for key in silent_since if key.kind == "host"}
-        hosts = list(books.keep(read_bridged(sources.host.samples, timeline.start_s, timeline.end_s, MARGIN_S, known)))
-    samples: list[GpuSamples] = []
-    holds: list[Hold] = []
+        hosts = list(books.keep(read_bridged(sources.host.samples, *period, MARGIN_S, known)))
+    gpus = None
     if sources.gpu is not None:
         known = {key.uuid for key in silent_since if key.kind == "gpu"}
         # A node's GPUs are taken off its meter window by window, so they are needed as far as its windows reach.
-        period = (timeline.start_s, timeline.end_s)
         taken_off = isinstance(rules.host, HostMetered) and rules.host.includes_gpus
         reach = {one.node: windows_across(one, *period) for one in hosts if taken_off}
-        bridged = read_bridged(
-            sources.gpu.samples, *period, MARGIN_S, known, lambda one: reach.get(one.device.node, period)
-        )
-        samples = list(books.keep(bridged))
-        tags = [
-            (holder.name, list(books.keep(holder.tags(read_from_s, read_to_s, books.jobs, samples))))
-            for holder in sources.holders
-        ]
-        holds, rejects = settle(tags, books.jobs, samples, read_to_s, (timeline.start_s, timeline.end_s))
-        books.rejects += rejects
-    curves = books.book_gpus(samples, holds)
+        reader = GpuReader(sources.gpu, sources.holders, sources.jobs.jobs, rules.max_gap_s, period)
+        gpus = reader.read(known, lambda one: reach.get(one.device.node, period))
+        books.rejects += gpus.rejects
+        books.take_jobs(gpus.jobs)
+    else:
+        books.take_jobs(books.keep(sources.jobs.jobs(period[0] - MARGIN_S, period[1] + MARGIN_S)))
+    curves = books.book_gpus(gpus)
     if isinstance(rules.host, HostMetered):
         books.book_nodes(hosts, curves, sources.nodes)
     elif rules.host is not None:
         books.book_host(rules.host, sources.nodes)
-    last_s = {MeterKey("gpu", one.meter): one.last_s for one in samples}
-    last_s |= {MeterKey("host", one.meter): one.last_s for one in hosts}
+    last_s = {MeterKey("host", one.meter): one.last_s for one in hosts}
+    for gpu in gpus.devices if gpus is not None else ():
+        if not gpu.curve.empty:
+            last_s[MeterKey("gpu", gpu.samples.meter)] = gpu.last_s
     heard_again = {
         key: since_s
         for key, heard_s in last_s.items()
@@ -216,30 +212,24 @@ class _Books:
             else:
                 yield row
 
-    def read_jobs(self, rows: Iterable[Job | Reject]) -> None:
+    def take_jobs(self, jobs: Iterable[Job]) -> None:
         """Take the window's jobs; an attempt that a source names twice is taken once, as it said last."""
-        jobs = {job.key: job for job in self.keep(rows)}
-        self.jobs = list(jobs.values())
-        self._index = {key: place for place, key in enumerate(jobs)}
+        by_key = {job.key: job for job in jobs}
+        self.jobs = list(by_key.values())
+        self._index = {key: place for place, key in enumerate(by_key)}
 
-    def book_gpus(self, samples: Sequence[GpuSamples], holds: Sequence[Hold]) -> dict[str, list[EnergyCurve]]:
+    def book_gpus(self, gpus: Gpus | None) -> dict[str, list[EnergyCurve]]:
         """Attribute each device's energy, those included that somebody held and nobody sampled.
 
         Returns the curves of each node's GPUs.
         """
-        by_device: dict[str, list[Hold]] = defaultdict(list)
-        for hold in holds:
-            by_device[hold.uuid].append(hold)
         curves: dict[str, list[EnergyCurve]] = defaultdict(list)
-        for one in samples:
-            meter = Meter(MeterKey("gpu", one.device.uuid), one.device.node, one.device.model or "")
-            curve = curve_from_samples(one, self.rules.max_gap_s)
-            held = by_device.pop(one.device.uuid, [])
-            self._book_device(meter, curve, held)
-            curves[one.device.node].append(divided(curve, self._arrays(held)))
-        for uuid, held in by_device.items():
-            self._book_device(Meter(MeterKey("gpu", uuid), held[0].node, ""), EnergyCurve.unknown(), held)
-        self._book_unnamed(holds)
+        if gpus is None:
+            self._book_unnamed(())
+            return curves
+        for gpu in gpus.devices:
+            curves[gpu.samples.device.node].append(self._book_device(gpu))
+        self._book_unnamed([hold for gpu in gpus.devices for hold in gpu.holds])
         return curves
 
     def book_nodes(
@@ -280,11 +270,18 @@ class _Books:
         self._add_usage(HOST, "model" if isinstance(rule, HostModel) else "slurm", "slurm", usage)
         self.warnings += [f"host: {count} jobs {reason}" for reason, count in refused.items()]
 
-    def _book_device(self, meter: Meter, curve: EnergyCurve, holds: Sequence[Hold]) -> None:
-        usage, balance = attribute(curve, self._arrays(holds), self.timeline, None)
-        holder_of = {self._index[hold.attempt]: hold.source for hold in holds}
+    def _book_device(self, gpu: Gpu) -> EnergyCurve:
+        """Attribute a device's energy; returns its curve, divided at the edges of holds."""
+        device = gpu.samples.device
+        meter = Meter(MeterKey("gpu", device.uuid), device.node, device.model or "")
+        holds = gpu.arrays(self._index)
+        idle = gpu.idle(holds)
+        curve = divided(gpu.curve, holds, idle.assumed_w)
+        usage, balance = attribute(curve, holds, self.timeline, idle)
+        holder_of = {self._index[hold.attempt]: hold.source for hold in gpu.holds}
         self._add_usage(meter, curve.method, holder_of, usage)
         self._add_balance(meter, curve.method, balance)
+        return curve
 
     def _book_unnamed(self, holds: Sequence[Hold]) -> None:
         """The time of GPUs that a job held by Slurm's accounting and of which no source says which they were."""
@@ -297,14 +294,6 @@ class _Books:
                 short += [job] * (job.gpus - len(named[job.key]))
         usage = spread(*self._spans(short), np.full(len(short), np.nan), self.timeline)
         self._add_usage(UNNAMED_GPUS, "none", "slurm", usage)
-
-    def _arrays(self, holds: Sequence[Hold]) -> Holds:
-        return Holds(
-            attempt=np.array([self._index[hold.attempt] for hold in holds], dtype=np.intp),
-            start_s=np.array([hold.start_s for hold in holds], dtype=float),
-            end_s=np.array([hold.end_s for hold in holds], dtype=float),
-            capacity=np.array([hold.capacity for hold in holds], dtype=float),
-        )
 
     def _spans(self, jobs: Sequence[Job]) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Floats, Floats]:
         index = np.array([self._index[job.key] for job in jobs], dtype=np.intp)

@@ -38,6 +38,19 @@ REACH_S = 300.0
 #: that what lies nearest counts.
 IDLE_REACH_S = 60.0
 
+#: How far the parts of a divided window may be off before their sum is known, as a standard deviation, of the energy
+#: that is expected of them: an idle level that was measured nearby (it drifts, and a GPU is warm for a while after a
+#: job), one that is assumed; a holder's own level (jobs have phases and bursts); a holder of whom none is known,
+#: or who begins.
+IDLE_DOUBT = 0.05
+ASSUMED_DOUBT = 0.25
+LEVEL_DOUBT = 0.10
+UNKNOWN_DOUBT = 0.50
+
+#: By how much the time of an edge itself may be off, as a standard deviation: a hook is a moment late, Slurm's own
+#: times are whole seconds.
+CLOCK_S = 0.3
+
 #: How long holders must have been there for the gauge to show their level: a program starts and loads its data first.
 #: (The gauge itself is a mean over a second or less on most boards.)
 START_UP_S = 10.0
@@ -170,11 +183,29 @@ class Gauge:
         place = np.minimum(np.searchsorted(self.time_s, time_s), self.time_s.size - 1)
         return np.where(self.time_s[place] == time_s, self.power_w[place], np.nan)
 
+    def energy_at(self, time_s: Floats) -> Floats:
+        """The energy (J) up to each instant by trapezoids; NaN outside of the samples."""
+        if self.time_s.size < 2:
+            return np.full(time_s.size, np.nan)
+        length_s = np.diff(self.time_s)
+        total_j = np.append(0.0, np.cumsum(length_s * (self.power_w[1:] + self.power_w[:-1]) / 2))
+        energy_j: Floats = np.interp(time_s, self.time_s, total_j, left=np.nan, right=np.nan)
+        return energy_j
+
+
+@dataclass(frozen=True, slots=True)
+class PartLevels:
+    """What is known of each part, by the rules 1 and 2."""
+
+    level_w: Floats  # NaN where none is known
+    idle_w: Floats  # the idle level of its window, NaN where none is known
+    doubt: Floats  # of what the level says, as a standard deviation relative to it
+
 
 def part_levels(
     parts: Parts, time_s: Floats, levels: Levels, stretches: Stretches, gauge: Gauge, assumed_idle_w: float | None
-) -> tuple[Floats, Floats]:
-    """The level (W) of each part, NaN where none is known, and the idle level of its window, by the rules 1 and 2."""
+) -> PartLevels:
+    """The level of each part."""
     first, last, stretch = parts.first, parts.last, parts.stretch
     window_start_s, window_end_s = time_s[parts.window], time_s[parts.window + 1]
     level_w = np.full(parts.group.size, np.nan)
@@ -186,20 +217,24 @@ def part_levels(
     shown_w[last] = np.where(settled_s[last] <= window_end_s, gauge.at(window_end_s), np.nan)
     level_w = np.where(np.isnan(level_w), shown_w, level_w)
 
-    idle_w = levels.idle_near(stretch[first], stretch[last], window_start_s, window_end_s)
+    idle_w = levels.idle_near(stretch[first], stretch[last], window_start_s, window_end_s)[parts.group]
+    held = stretches.held[stretch]
+    assumed = ~held & np.isnan(level_w) & np.isnan(idle_w)
     if assumed_idle_w is not None:
         idle_w = np.where(np.isnan(idle_w), assumed_idle_w, idle_w)
-    part_idle_w: Floats = idle_w[parts.group]
-    idle = ~stretches.held[stretch]
-    return np.where(idle & np.isnan(level_w), part_idle_w, level_w), part_idle_w
+    level_w = np.where(~held & np.isnan(level_w), idle_w, level_w)
+    doubt = np.where(held, LEVEL_DOUBT, np.where(assumed, ASSUMED_DOUBT, IDLE_DOUBT))
+    return PartLevels(level_w, idle_w, doubt)
 
 
-def share_out(parts: Parts, stretches: Stretches, level_w: Floats, idle_w: Floats, used_j: Floats) -> Floats:
-    """The energy (J) of each part, so that the parts of a window add up to what it used: the rules 3 and 4.
+def share_out(parts: Parts, stretches: Stretches, known: PartLevels, used_j: Floats) -> tuple[Floats, Floats]:
+    """The energy (J) of each part, so that the parts of a window add up to what it used (by window): rules 3 and 4.
 
-    `level_w` and `idle_w` are by part, `used_j` by window.
+    Beside it the variance (J²) of each part's energy. The sum being known, what one part has too much the others have
+    too little: of a standard deviation u on its own, a part keeps the variance u² (1 − u² / Σ u²).
     """
     group, groups, length_s = parts.group, parts.window.size, parts.length_s
+    level_w = known.level_w
     held = stretches.held[parts.stretch]
     begins = np.append(False, stretches.begins)[parts.stretch] & ~parts.first
 
@@ -207,7 +242,7 @@ def share_out(parts: Parts, stretches: Stretches, level_w: Floats, idle_w: Float
         return sum_by(group, values, groups)
 
     def over(part: Floats, whole: Floats) -> Floats:
-        return np.divide(part, whole, out=np.zeros(groups), where=whole > 0)
+        return np.divide(part, whole, out=np.zeros(whole.size), where=whole > 0)
 
     idle_j = total(np.where(held, 0.0, level_w * length_s))
     rest_j = used_j - idle_j
@@ -219,21 +254,35 @@ def share_out(parts: Parts, stretches: Stretches, level_w: Floats, idle_w: Float
     yielding = held & (begins | unknown)
     firm_j = total(np.where(held & ~yielding, expected_j, 0.0))
     soft_j = total(np.where(yielding, expected_j, 0.0))
-    floor_j = np.minimum(total(np.where(yielding, np.nan_to_num(idle_w) * length_s, 0.0)), rest_j)
+    floor_j = np.minimum(total(np.where(yielding, np.nan_to_num(known.idle_w) * length_s, 0.0)), rest_j)
     to_soft_j = np.where(soft_j > 0, np.maximum(rest_j - firm_j, floor_j), 0.0)
     # More than expected: the surplus is of those of whom nothing is known, else of all.
     surplus_j = np.maximum(to_soft_j - soft_j, 0.0)
     unknown_s = total(np.where(unknown, length_s, 0.0))
     of_all = (surplus_j > 0) & (unknown_s == 0)
     to_soft_j = np.where(of_all, rest_j * over(soft_j, firm_j + soft_j), to_soft_j - surplus_j)
-    to_unknown_j = np.where(of_all, 0.0, surplus_j)
+    to_unknown_w = over(np.where(of_all, 0.0, surplus_j), unknown_s)
 
-    soft = over(to_soft_j, soft_j)[group] * expected_j + np.where(
-        unknown, over(to_unknown_j, unknown_s)[group] * length_s, 0.0
-    )
-    firm = over(rest_j - to_soft_j - to_unknown_j, firm_j)[group] * expected_j
-    share_j = np.where(held, np.where(yielding, soft, firm), level_w * length_s)
+    soft_part_j = over(to_soft_j, soft_j)[group] * expected_j + np.where(unknown, to_unknown_w[group] * length_s, 0.0)
+    firm_part_j = over(rest_j - to_soft_j - to_unknown_w * unknown_s, firm_j)[group] * expected_j
+    share_j = np.where(held, np.where(yielding, soft_part_j, firm_part_j), level_w * length_s)
     by_time_j = length_s * over(used_j, total(length_s))[group]
     # A sum that is off (NaN included) means that the levels cannot be brought together with what was measured.
-    sound = (idle_j <= used_j) & (np.abs(total(share_j) - used_j) <= 1e-9 * np.maximum(used_j, 1.0))
-    return np.where(sound[group], share_j, by_time_j)
+    sound = ((idle_j <= used_j) & (np.abs(total(share_j) - used_j) <= 1e-9 * np.maximum(used_j, 1.0)))[group]
+    part_j = np.where(sound, share_j, by_time_j)
+    guessed = yielding | ~sound
+    own_j2 = np.where(guessed, UNKNOWN_DOUBT * np.fmax(part_j, expected_j), known.doubt * part_j) ** 2
+    return part_j, own_j2 * (1.0 - over(own_j2, total(own_j2)[group]))
+
+
+def clock_variance(parts: Parts, part_j: Floats, blur_s: Floats) -> Floats:
+    """What the parts' energies (J) owe to the doubt about when their edges were, as variances (J²).
+
+    An edge that lies elsewhere moves the difference of the powers on its sides. `blur_s` (by window): by how much the
+    samples' own times may be off, as a standard deviation.
+    """
+    power_w = part_j / parts.length_s
+    step_w = np.where(parts.last[:-1], 0.0, np.diff(power_w))  # at the edge behind each part but the last of all
+    edge_j2 = step_w**2 * (CLOCK_S**2 + blur_s[parts.group][:-1] ** 2)
+    variance_j2: Floats = np.append(edge_j2, 0.0) + np.append(0.0, edge_j2)
+    return variance_j2

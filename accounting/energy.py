@@ -20,7 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accounting.arrays import Floats, Indices
-from accounting.edges import REACH_S, Gauge, Levels, Parts, Stretches, levels_of, part_levels, parts_of, share_out
+from accounting.edges import (
+    REACH_S,
+    UNKNOWN_DOUBT,
+    Gauge,
+    Levels,
+    Parts,
+    Stretches,
+    clock_variance,
+    levels_of,
+    part_levels,
+    parts_of,
+    share_out,
+)
 from accounting.model import Method, Readings
 
 #: How much more than its period a caller reads on each side: a window that lies across its end, and what it is divided
@@ -61,6 +73,18 @@ class Spans:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubts:
+    """Where the curve is uncertain: amounts of energy around instants, with a variance (J²) each."""
+
+    time_s: Floats
+    variance_j2: Floats
+
+    def and_of(self, time_s: Floats, variance_j2: Floats) -> Doubts:
+        """These and some more."""
+        return Doubts(np.append(self.time_s, time_s), np.append(self.variance_j2, variance_j2))
+
+
+@dataclass(frozen=True, slots=True)
 class EnergyCurve:
     """Cumulative energy of one device over its sample windows.
 
@@ -76,6 +100,9 @@ class EnergyCurve:
     restart_s: Floats  # when the counter was first read after it began anew
     gauge: Gauge
     method: Method
+    scrape_s: Floats  # when each sample was scraped, as other series of the device have it
+    blur_s: Floats  # by how much its time may be off, as a standard deviation; empty where it is not
+    doubts: Doubts
     divided: Indices  # the indices of the divided windows, increasing
     knot_time_s: Floats
     knot_energy_j: Floats
@@ -117,9 +144,10 @@ class EnergyCurve:
         """Divide each window in which a hold begins or ends by what is known on both sides: the rule of `edges`.
 
         `assumed_idle_w` stands in for an idle level where none was measured nearby. The total of a window of the
-        counter never changes. A gauge has no totals: there, each side draws what the gauge showed on it.
+        counter never changes. A gauge has no totals: there, each side draws what the gauge showed on it. A curve that
+        has been divided stays as it is.
         """
-        if self.empty:
+        if self.empty or self.divided.size:
             return self
         stretches = stretches.between(float(self.time_s[0]), float(self.time_s[-1]))
         parts = parts_of(self.time_s, stretches.edges_s)
@@ -128,12 +156,16 @@ class EnergyCurve:
         levels = levels_of(self.time_s, self.energy_j, stretches)
         if self.method == "power" and self.gauge.time_s.size:  # without a gauge, the windows are all that is known
             return self._with_gauge(parts, levels, stretches, assumed_idle_w)
-        level_w, idle_w = part_levels(parts, self.time_s, levels, stretches, self.gauge, assumed_idle_w)
+        known = part_levels(parts, self.scrape_s, levels, stretches, self.gauge, assumed_idle_w)
         used_j = self.energy_j[parts.window + 1] - self.energy_j[parts.window]
-        return self._with_parts(parts, share_out(parts, stretches, level_w, idle_w, used_j))
+        part_j, variance_j2 = share_out(parts, stretches, known, used_j)
+        return self._with_parts(parts, part_j, variance_j2)
 
-    def _with_parts(self, parts: Parts, part_j: Floats) -> EnergyCurve:
+    def _with_parts(self, parts: Parts, part_j: Floats, variance_j2: Floats) -> EnergyCurve:
         """The knots of the divided windows: each one's first sample, its edges, its last sample."""
+        blur_s = self.blur_s[parts.window] if self.blur_s.size else np.zeros(parts.window.size)
+        variance_j2 = variance_j2 + clock_variance(parts, part_j, blur_s)
+        doubts = self.doubts.and_of((parts.start_s + parts.end_s) / 2, variance_j2)
         rise_j = np.cumsum(part_j)
         before_j = (rise_j - part_j)[parts.first]
         end_j = self.energy_j[parts.window][parts.group] + (rise_j - before_j[parts.group])
@@ -143,14 +175,14 @@ class EnergyCurve:
         knot_time_s, knot_energy_j = np.empty(place.size + first.size), np.empty(place.size + first.size)
         knot_time_s[place], knot_energy_j[place] = parts.end_s, end_j
         knot_time_s[first], knot_energy_j[first] = self.time_s[parts.window], self.energy_j[parts.window]
-        return replace(self, knot_time_s=knot_time_s, knot_energy_j=knot_energy_j, divided=parts.window)
+        return replace(self, doubts=doubts, knot_time_s=knot_time_s, knot_energy_j=knot_energy_j, divided=parts.window)
 
     def _with_gauge(
         self, parts: Parts, levels: Levels, stretches: Stretches, assumed_idle_w: float | None
     ) -> EnergyCurve:
         """Divide the windows of a gauge: constant power on both sides, the idle level or the mean between."""
         nothing = Gauge(_NOTHING, _NOTHING)
-        level_w, _ = part_levels(parts, self.time_s, levels, stretches, nothing, assumed_idle_w)
+        level_w = part_levels(parts, self.time_s, levels, stretches, nothing, assumed_idle_w).level_w
         mean_w = np.diff(self.energy_j)[parts.window] / np.diff(self.time_s)[parts.window]
         level_w = np.where(np.isnan(level_w), mean_w[parts.group], level_w)
         level_w[parts.first] = self.gauge.at(self.time_s[parts.window])
@@ -159,7 +191,8 @@ class EnergyCurve:
         change_j = np.zeros(self.time_s.size)
         used_j = np.diff(self.energy_j)[parts.window]
         change_j[parts.window + 1] = np.bincount(parts.group, part_j) - used_j
-        return replace(self, energy_j=self.energy_j + np.cumsum(change_j))._with_parts(parts, part_j)
+        variance_j2 = (UNKNOWN_DOUBT * part_j) ** 2
+        return replace(self, energy_j=self.energy_j + np.cumsum(change_j))._with_parts(parts, part_j, variance_j2)
 
 
 _NOTHING: Floats = np.zeros(0)
@@ -180,10 +213,11 @@ def curve_from_samples(samples: Readings, max_gap_s: float, most_w: float = MAX_
         if used_j.min() > 0 and used_j.max() <= most_w * length_s.min():
             return _curve(time_s, counter_j, gauge, max_gap_s, "counter", longest_s=float(length_s.max()))
         time_s, counter_j = _drop_glitches(time_s, counter_j, most_w)
-        time_s, counter_j, gauge = _drop_repeats(time_s, counter_j, gauge)
-    if counter_j.size < 2:
-        return _curve_from_power(gauge, max_gap_s)
-    return _across_restarts(time_s, counter_j, gauge, max_gap_s)
+        time_s, counter_j, scrape_s, blur_s = _drop_repeats(time_s, counter_j)
+        if counter_j.size >= 2:
+            curve = _across_restarts(time_s, counter_j, gauge, max_gap_s)
+            return replace(curve, scrape_s=scrape_s, blur_s=blur_s)
+    return _curve_from_power(gauge, max_gap_s)
 
 
 def curve_from_windows(
@@ -232,43 +266,52 @@ def _believable(before_j: float, after_j: float, most_j: float) -> bool:
     return bool(0 <= after_j - before_j <= most_j or (after_j < before_j and after_j <= most_j))
 
 
-def _drop_repeats(time_s: Floats, counter_j: Floats, gauge: Gauge) -> tuple[Floats, Floats, Gauge]:
+def _drop_repeats(time_s: Floats, counter_j: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Leave out samples that show an old value once more, and date those that follow them.
 
     Every GPU draws power, so a counter that stands still was not read anew: the exporter collects less often than it is
     scraped. A new value after an old one was collected at some time between the two scrapes, on average half way.
     Of a run of equal values at the very beginning not even the first is known to be fresh.
+
+    Returns when the values were collected, the values, when they were scraped, and by how much the first may be off.
     """
     again = np.append(False, np.diff(counter_j) == 0)
     if not again.any():
-        return time_s, counter_j, gauge
+        return time_s, counter_j, time_s, _NOTHING
     after = np.append(False, again[:-1]) & ~again
-    after[1:] &= np.diff(time_s) <= LONGEST_SCRAPE_S
-    moved_s = np.where(after, (time_s + np.append(time_s[:1], time_s[:-1])) / 2, time_s)
+    since_s = np.append(0.0, np.diff(time_s))
+    half_s = np.where(after & (since_s <= LONGEST_SCRAPE_S), since_s / 2, 0.0)
     again[0] = again[1]
     kept = ~again
-    # The gauge was collected together with the counter.
-    place = np.minimum(np.searchsorted(time_s, gauge.time_s), time_s.size - 1)
-    together = time_s[place] == gauge.time_s
-    gauge_time_s = np.where(together, moved_s[place], gauge.time_s)
-    fresh = ~(together & again[place])
-    return moved_s[kept], counter_j[kept], Gauge(gauge_time_s[fresh], gauge.power_w[fresh])
+    return (time_s - half_s)[kept], counter_j[kept], time_s[kept], half_s[kept] / np.sqrt(3.0)
 
 
 def _across_restarts(time_s: Floats, counter_j: Floats, gauge: Gauge, max_gap_s: float) -> EnergyCurve:
     """The curve of a counter that may have begun anew: where it fell, the rest is put on top of what was before."""
     falls = np.flatnonzero(np.diff(counter_j) < 0)
+    curve = _curve(time_s, counter_j, gauge, max_gap_s, "counter")
+    if not falls.size:
+        return curve
     energy_j = counter_j.copy()
-    bounded = []
-    for window in falls:
+    used_j = np.zeros(falls.size)
+    bounded = np.zeros(falls.size, dtype=bool)
+    for place, window in enumerate(falls):
         by_power_j = _power_integral(gauge, time_s[window], time_s[window + 1])
-        used_j = counter_j[window + 1] if by_power_j is None else max(by_power_j, counter_j[window + 1])
-        energy_j[window + 1 :] += energy_j[window] + used_j - energy_j[window + 1]
-        if by_power_j is None:
-            bounded.append(window)
-    curve = _curve(time_s, energy_j, gauge, max_gap_s, "counter")
-    lower_bound = Spans.of_windows(time_s, np.array(bounded, dtype=np.intp))
-    return replace(curve, restart_s=time_s[falls + 1], lower_bound=lower_bound)
+        bounded[place] = by_power_j is None
+        used_j[place] = max(by_power_j or 0.0, counter_j[window + 1])
+        energy_j[window + 1 :] += energy_j[window] + used_j[place] - energy_j[window + 1]
+    # What is lost of a window is at most what the device draws in it, by what it drew before.
+    before = np.maximum(falls - 1, 0)
+    usual_w = np.maximum(energy_j[before + 1] - energy_j[before], 0.0) / (time_s[before + 1] - time_s[before])
+    usual_j = usual_w * (time_s[falls + 1] - time_s[falls])
+    off_j = np.where(bounded, np.maximum(usual_j, used_j), UNKNOWN_DOUBT * used_j)
+    return replace(
+        curve,
+        energy_j=energy_j,
+        restart_s=time_s[falls + 1],
+        lower_bound=Spans.of_windows(time_s, falls[bounded]),
+        doubts=Doubts((time_s[falls] + time_s[falls + 1]) / 2, off_j**2),
+    )
 
 
 def _power_integral(gauge: Gauge, start_s: float, end_s: float) -> float | None:
@@ -301,6 +344,9 @@ def _curve(
         restart_s=_NOTHING,
         gauge=gauge,
         method=method,
+        scrape_s=time_s,
+        blur_s=_NOTHING,
+        doubts=Doubts(_NOTHING, _NOTHING),
         divided=none,
         knot_time_s=_NOTHING,
         knot_energy_j=_NOTHING,

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
 
-from accounting.model import GpuSamples, HostReadings, HostSamples, Readings, Reject
+from accounting.energy import curve_from_samples
+from accounting.model import GpuSamples, HostReadings, HostSamples, MigInstance, Readings, Reject
 
 #: How far out the samples beside a gap are looked for, step by step. What is silent for longer is unknown.
 LOOK_OUT_S = (3600.0, 86400.0, 7 * 86400.0)
@@ -42,7 +44,8 @@ def read_bridged(
             return True
         samples = found[meter]
         span = (start_s, end_s) if span_of is None else span_of(samples)
-        return samples.first_s > span[0] if edge == 0 else samples.last_s < span[1]
+        first_s, last_s = _told(samples)
+        return first_s > span[0] if edge == 0 else last_s < span[1]
 
     found: dict[str, Samples] = {}
     for one in read(start_s - margin_s, end_s + margin_s, None):
@@ -61,12 +64,21 @@ def read_bridged(
         ):
             for one in read(a_s, b_s, missing) if missing else ():
                 if not isinstance(one, Reject):
-                    found[one.meter] = _joined(found[one.meter], one) if one.meter in found else one
+                    found[one.meter] = joined(found[one.meter], one) if one.meter in found else one
         nearer_s = reach_s
     yield from found.values()
 
 
-def _joined(one: Samples, other: Samples) -> Samples:
+def _told(samples: Samples) -> tuple[float, float]:
+    """From when to when samples tell of energy: blanks do not, nor does a counter that stands still."""
+    if isinstance(samples, HostSamples):
+        return samples.first_s, samples.last_s
+    curve = curve_from_samples(samples, inf)
+    return (inf, -inf) if curve.empty else (float(curve.time_s[0]), float(curve.time_s[-1]))
+
+
+def joined(one: Samples, other: Samples) -> Samples:
+    """What two readings of one meter say together."""
     first, second = (one, other) if one.first_s <= other.first_s else (other, one)
     if isinstance(first, HostSamples):
         assert isinstance(second, HostSamples)
@@ -74,7 +86,20 @@ def _joined(one: Samples, other: Samples) -> Samples:
         for name in first.parts.keys() & second.parts.keys():
             parts[name] = HostReadings(**_appended(first.parts[name], second.parts[name]))
         return replace(second, parts=parts)
-    return replace(second, **_appended(first, second), labels=first.labels + second.labels)
+    assert isinstance(second, GpuSamples)
+    instances = {instance.name: instance for instance in first.instances}
+    for instance in second.instances:
+        before = instances.get(instance.name)
+        instances[instance.name] = instance if before is None else _one_instance(before, instance)
+    labels = first.labels + second.labels
+    return replace(second, **_appended(first, second), labels=labels, instances=tuple(instances.values()))
+
+
+def _one_instance(first: MigInstance, second: MigInstance) -> MigInstance:
+    time_s = np.concatenate((first.activity_time_s, second.activity_time_s))
+    activity = np.concatenate((first.activity, second.activity))
+    order = np.argsort(time_s, kind="stable")
+    return replace(second, activity_time_s=time_s[order], activity=activity[order])
 
 
 def _appended(first: Readings, second: Readings) -> dict[str, Any]:
