@@ -21,7 +21,7 @@ MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
 class RealPrometheus:
     """Prometheus with the samples of an OpenMetrics file and nothing else, while the context lasts."""
 
-    def __init__(self, folder: Path, openmetrics: Path) -> None:
+    def __init__(self, folder: Path, openmetrics: Path, config: str = "{}") -> None:
         self._data = folder / "data"
         self._config = folder / "prometheus.yml"
         self._log = folder / "prometheus.log"
@@ -33,7 +33,7 @@ class RealPrometheus:
             check=True,
             capture_output=True,
         )  # fmt: skip
-        self._config.write_text("{}")
+        self._config.write_text(config)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
