@@ -34,21 +34,25 @@ def test_help_names_every_verb_and_the_exit_codes(words: list[str]) -> None:
     assert "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with rows in quarantine." in text
 
 
+def whole_help(verb: str) -> str:
+    """The help of a verb, and of the verbs below it (`hooks install`)."""
+    text = scarbon_says(verb, "--help")
+    below = re.findall(r"^  (\w+)  +\w", text.partition("Commands:")[2], re.MULTILINE)
+    return text + "".join(scarbon_says(verb, one, "--help") for one in below)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
-    text = scarbon_says(verb, "--help")
+    text = whole_help(verb)
     assert text.startswith(f"Usage: scarbon {verb} ")
     assert re.search(rf"^.*scarbon (--config \S+ )?{verb}\b", text.partition("\n")[2], re.MULTILINE)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_have_only_options_that_there_are(verb: str) -> None:
-    """Options of verbs below a verb (`hooks install`) are in the help of those."""
-    text = scarbon_says(verb, "--help")
-    below = re.findall(r"^  (\w+)  +\w", text.partition("Commands:")[2], re.MULTILINE)
-    known = text + "".join(scarbon_says(verb, one, "--help") for one in below)
-    declared = set(re.findall(r"^  .*?(--?[A-Za-z][\w-]*)", known.partition("Options:")[2], re.MULTILINE))
-    declared |= set(re.findall(r"(?<=, )(--?[A-Za-z][\w-]*)", known))
+    text = whole_help(verb)
+    declared = set(re.findall(r"^  .*?(--?[A-Za-z][\w-]*)", text.partition("Options:")[2], re.MULTILINE))
+    declared |= set(re.findall(r"(?<=, )(--?[A-Za-z][\w-]*)", text))
     lines = [line for line in text.splitlines() if re.search(rf"scarbon {verb} .*-", line) and "Usage" not in line]
     words = " ".join(re.sub(r"\$\(.*?\)", "", line) for line in lines)
     used = set(re.findall(r"(?<=\s)(--?[A-Za-z][\w-]*)", words))
