@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from zoneinfo import available_timezones
@@ -65,6 +66,10 @@ GPU = """\
 """
 
 
+#: How long Slurm is waited for.
+SCONTROL_S = 10.0
+
+
 @click.command(epilog=EXAMPLE)
 @click.option("-o", "--output", default="site.yaml", show_default=True, metavar="FILE", help="Where to write it.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing: take what was found out, and the defaults.")
@@ -76,6 +81,20 @@ def init(output: str, yes: bool, force: bool) -> None:
         raise UserError(f"{path} exists already, and is left as it is", "name another with -o, or say --force")
     if not path.parent.is_dir():
         raise UserError(f"the folder {path.parent} does not exist", f"make it: mkdir -p {path.parent}")
+
+    try:
+        text = _interview(path.name, yes)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise  # Ctrl-C
+        click.echo(err=True)
+        raise UserError("nobody is there to answer", "say --yes to take what is found out, and the defaults") from None
+    path.write_text(text, encoding="utf-8")
+    click.echo(f"Wrote {path}. Next: scarbon --config {path} doctor", err=True)
+
+
+def _interview(name: str, yes: bool) -> str:
+    """Ask for what the configuration needs (with `yes`, take what is found out), and return it as YAML."""
 
     def ask(question: str, found: str) -> str:
         answer = found if yes else click.prompt(question, default=found, err=True)
@@ -91,14 +110,10 @@ def init(output: str, yes: bool, force: bool) -> None:
         url = ask("URL of the Prometheus", "http://localhost:9090")
         journal = ask("Folder of the hooks' journals, as seen from here", "/var/spool/scarbon")
         gpu = GPU.format(url=_quoted(url), journal=_quoted(journal))
-    path.write_text(
-        TEMPLATE.format(
-            name=path.name, site=_quoted(site), timezone=timezone, cluster=_quoted(cluster), gpu=gpu.rstrip("\n"),
-            pue=pue, zone=zone,
-        ),
-        encoding="utf-8",
+    return TEMPLATE.format(
+        name=name, site=_quoted(site), timezone=timezone, cluster=_quoted(cluster), gpu=gpu.rstrip("\n"),
+        pue=float(pue), zone=zone,
     )  # fmt: skip
-    click.echo(f"Wrote {path}. Next: scarbon --config {path} doctor", err=True)
 
 
 def _ask_until(ask: Callable[[], str], check: Callable[[str], str | None], yes: bool) -> str:
@@ -162,7 +177,9 @@ def _cluster_name() -> str:
     if scontrol is None:
         return "cluster"
     try:
-        shown = subprocess.run([scontrol, "show", "config"], capture_output=True, text=True, timeout=10, check=False)
+        shown = subprocess.run(
+            [scontrol, "show", "config"], capture_output=True, text=True, timeout=SCONTROL_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "cluster"
     match = re.search(r"^ClusterName\s*=\s*(\S+)", shown.stdout, re.MULTILINE)
