@@ -18,6 +18,7 @@ from accounting.sources import (
     SourceError,
 )
 from collectors.dcgm import DcgmSource
+from collectors.gres_index import GresIndex
 from collectors.grid.chain import fill
 from collectors.grid.declared import market_slots, pue_slots
 from collectors.grid.registry import grid_sources
@@ -27,6 +28,7 @@ from collectors.host import HostQuery, PrometheusHosts
 from collectors.journal import Journal
 from collectors.openmetrics import OpenMetricsSource
 from collectors.prometheus import Endpoint, Prometheus
+from collectors.slurm.fields import nodes as node_names
 from collectors.slurm.file import FileSource
 from collectors.slurm.nodes import ClusterNodes
 from collectors.slurm.sacct import SacctSource
@@ -42,7 +44,7 @@ def sources(config: SiteConfig, name: str) -> Sources:
     return Sources(
         jobs=job_source(config, name),
         gpu=gpu_source(name, cluster.gpu) if cluster.gpu is not None else None,
-        holders=holder_sources(name, cluster.gpu) if cluster.gpu is not None else (),
+        holders=holder_sources(config, name) if cluster.gpu is not None else (),
         host=host_source(cluster),
         nodes=node_source(name, cluster),
         factors=factor_source(config),
@@ -84,8 +86,10 @@ def gpu_source(name: str, gpu: Gpu) -> GpuEnergySource:
     return DcgmSource(name, Prometheus(endpoint(gpu.prometheus, gpu.match)), gpu.meter)
 
 
-def holder_sources(name: str, gpu: Gpu) -> list[HolderSource]:
+def holder_sources(config: SiteConfig, name: str) -> list[HolderSource]:
     """Who says which job held which GPU, in the site's order of trust."""
+    gpu = config.clusters[name].gpu
+    assert gpu is not None
     made: list[HolderSource] = []
     for holder in gpu.holders:
         if holder == "journal":
@@ -93,9 +97,32 @@ def holder_sources(name: str, gpu: Gpu) -> list[HolderSource]:
             made.append(Journal(name, gpu.journal))
         elif holder == "hpc_job":
             made.append(HpcJobLabels())
+        elif holder == "gres_index":
+            made.append(GresIndex(name, config.gres_index_dir(name), _minors(name, gpu)))
         elif holder == "whole_node":
             made.append(WholeNode())
     return made
+
+
+def _minors(name: str, gpu: Gpu) -> dict[str, tuple[int, ...]]:
+    """The order of each node's device minors, where the site declares it."""
+    found: dict[str, tuple[int, ...]] = {}
+    for nodes, minors in gpu.gres_minors.items():
+        try:
+            found |= dict.fromkeys(node_names(nodes), minors)
+        except ValueError as error:
+            raise SourceError(
+                f"clusters.{name}.gpu.gres_minors: {error}", "write a host list, such as n[1-16]"
+            ) from None
+    return found
+
+
+def scontrol(cluster: Cluster) -> str | None:
+    """The program that asks the cluster's controller, beside the site's sacct; None where there is no Slurm to ask."""
+    jobs = cluster.jobs
+    if jobs.source not in ("auto", "sacct", "pyslurm"):
+        return None
+    return str(jobs.sacct or "sacct").removesuffix("sacct") + "scontrol"
 
 
 def endpoint(server: PrometheusServer, match: dict[str, str]) -> Endpoint:
@@ -129,10 +156,7 @@ def host_source(cluster: Cluster) -> HostEnergySource | None:
 
 def node_source(name: str, cluster: Cluster) -> NodeSource:
     """What the cluster's nodes are."""
-    jobs = cluster.jobs
-    sacct = str(jobs.sacct or "sacct")
-    scontrol = sacct.removesuffix("sacct") + "scontrol" if jobs.source in ("auto", "sacct", "pyslurm") else None
-    return ClusterNodes(name, cluster.host, scontrol)
+    return ClusterNodes(name, cluster.host, scontrol(cluster))
 
 
 def _host_rule(host: Host) -> HostRule | None:

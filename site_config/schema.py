@@ -93,6 +93,9 @@ class OpenMetrics(Section):
     path: FilePath
 
 
+Index = Annotated[int, Field(ge=0, strict=True)]
+
+
 def _known_holders(data: dict[str, Any]) -> tuple[Holder, ...]:
     """Every way to know a holder; the journal only where there is one."""
     labels: tuple[Holder, ...] = ("hpc_job", "gres_index", "whole_node")
@@ -110,6 +113,10 @@ class Gpu(Section):
     max_gap_s: Positive = 600.0  # a longer gap between samples is counted as interpolated
     model: GpuModel | None = None  # where nothing at all was measured; absent: that energy stays unknown
     journal: FilePath | None = None  # a folder of *.jsonl
+    gres_index: FilePath | None = (
+        None  # the folder in which is kept what the controller said; absent: beside the ledger
+    )
+    gres_minors: dict[Text, tuple[Index, ...]] = Field(default_factory=dict)  # by nodes: minors in the PCI bus's order
     holders: Annotated[tuple[Holder, ...], Field(min_length=1, default_factory=_known_holders)]
 
     @model_validator(mode="after")
@@ -249,6 +256,13 @@ class SiteConfig(Section):
             return self.grid.cache
         file = self.ledger.url.removeprefix("sqlite:///")
         return Path("/var/lib/scarbon/ledger.db" if file == self.ledger.url else file).with_name("grid.db")
+
+    def gres_index_dir(self, cluster: str) -> Path:
+        """The folder in which is kept what the cluster's controller said of its jobs' GPUs."""
+        gpu = self.clusters[cluster].gpu
+        if gpu is not None and gpu.gres_index is not None:
+            return gpu.gres_index
+        return self.grid_cache.with_name("gres_index") / cluster
 
     def digest(self) -> str:
         """Return the SHA-256 of what is declared: equal for two files that say the same."""

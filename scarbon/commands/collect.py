@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scarbon import __version__
+from scarbon.commands import polling
 from scarbon.errors import QUARANTINED, UserError, WrongUseError
 from scarbon.site import chosen_clusters, open_ledger, site
 from scarbon.times import parse_time
@@ -25,6 +26,7 @@ EXAMPLE = """\b
 Examples:
   scarbon collect                       from where the books end to now, less the settling delay
   scarbon collect -S 2026-10-01 -E 2026-11-01
+  scarbon collect --watch               only ask the controllers who holds which GPU, every 30 s (holders: gres_index)
 """
 
 
@@ -32,10 +34,27 @@ Examples:
 @click.option("-S", "--starttime", metavar="TIME", help="Account device time from here on. [default: the books' end]")
 @click.option("-E", "--endtime", metavar="TIME", help="… up to here. [default: now less collect.settle_s, on the hour]")
 @click.option("-M", "--clusters", metavar="NAME,…", help="Only these clusters. [default: all]")
+@click.option(
+    "--poll", is_flag=True, help="Account nothing: ask the controllers once who holds which GPU (gres_index)."
+)
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=1),
+    is_flag=False,
+    flag_value=30.0,
+    metavar="[SECONDS]",
+    help="… and again every 30 s, or so many, until SIGTERM or Ctrl-C.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; errors are still shown.")
 @click.pass_obj
 def collect(
-    config_option: str | None, starttime: str | None, endtime: str | None, clusters: str | None, quiet: bool
+    config_option: str | None,
+    starttime: str | None,
+    endtime: str | None,
+    clusters: str | None,
+    poll: bool,
+    watch: float | None,
+    quiet: bool,
 ) -> None:
     """Account the device time in [start, end): a job that runs across the end is booked for its part.
 
@@ -44,6 +63,11 @@ def collect(
     """
     config = site(config_option)
     names = chosen_clusters(config, clusters) or list(config.clusters)
+    if poll or watch is not None:
+        if starttime or endtime or (poll and watch is not None):
+            raise WrongUseError("--poll and --watch account nothing", "use one of them, without -S and -E")
+        polling.poll(config, names, quiet) if watch is None else polling.watch(config, names, watch, quiet)
+        return
     now_s = time.time()
     zone = config.site.zone
     start_s = None if starttime is None else parse_time(starttime, zone, now_s)

@@ -162,7 +162,7 @@ def _gpus(config: SiteConfig, name: str, cluster: Cluster) -> Iterator[Finding]:
         samples = []
     else:
         yield from _samples(name, samples)
-    for holder in holder_sources(name, gpu):
+    for holder in holder_sources(config, name):
         try:
             tags = len(list(holder.tags(now_s - 24 * HOUR_S, now_s, [], samples)))
         except SourceError as error:
