@@ -310,29 +310,16 @@ class _Books:
         columns = (
             usage.attempt.tolist(), slot_s, usage.held_s.tolist(), usage.known_s.tolist(), usage.measured_s.tolist(),
             _nulls(usage.energy_j), _nulls(usage.facility_j), _nulls(usage.location_g), _nulls(usage.market_g),
+            usage.edges_j2.tolist(), usage.sharing_j.tolist(),
         )  # fmt: skip
-        for attempt, slot, held_s, known_s, measured_s, energy_j, facility_j, location_g, market_g in zip(
-            *columns, strict=True
-        ):
+        for attempt, slot, held_s, known_s, *figures, edges_j2, sharing_j in zip(*columns, strict=True):
             key = self.jobs[attempt].key
             self.used.add(key)
-            self.usage.append(
-                UsageRow(
-                    key,
-                    meter.key,
-                    slot,
-                    method if known_s > 0 else "none",
-                    holder if isinstance(holder, str) else holder[attempt],
-                    held_s,
-                    known_s,
-                    measured_s,
-                    energy_j,
-                    facility_j,
-                    location_g,
-                    market_g,
-                    None if rate is None else held_s * rate,
-                )
-            )
+            found_by = method if known_s > 0 else "none"
+            named_by = holder if isinstance(holder, str) else holder[attempt]
+            embodied_g = None if rate is None else held_s * rate
+            before = (key, meter.key, slot, found_by, named_by, held_s, known_s)
+            self.usage.append(UsageRow._make((*before, *figures, embodied_g, edges_j2, sharing_j)))
 
     def _add_balance(self, meter: Meter, method: Method, balance: Balance) -> None:
         rate = self.rules.embodied_g_per_s(meter)
@@ -340,28 +327,16 @@ class _Books:
             self.timeline.slot_start_s[balance.slot].tolist(), balance.known_s.tolist(), balance.measured_s.tolist(),
             balance.metered_j.tolist(), balance.idle_s.tolist(), balance.idle_j.tolist(),
             _nulls(balance.idle_facility_j), _nulls(balance.idle_location_g), _nulls(balance.idle_market_g),
+            balance.overheld_s.tolist(), balance.assumed_s.tolist(), balance.lower_bound_s.tolist(),
+            balance.restarts.astype(int).tolist(), _nulls(balance.gauge_j),
         )  # fmt: skip
-        for slot, known_s, measured_s, metered_j, idle_s, idle_j, facility_j, location_g, market_g in zip(
-            *columns, strict=True
-        ):
+        for slot, known_s, *figures in zip(*columns, strict=True):
             if known_s == 0:
                 continue  # a slot of which nothing is known has no balance: not one of 0 J
             self.meters[meter.key] = meter
+            embodied_g = None if rate is None else figures[2] * rate
             self.balance.append(
-                BalanceRow(
-                    meter.key,
-                    slot,
-                    method,
-                    known_s,
-                    measured_s,
-                    metered_j,
-                    idle_s,
-                    idle_j,
-                    facility_j,
-                    location_g,
-                    market_g,
-                    None if rate is None else idle_s * rate,
-                )
+                BalanceRow._make((meter.key, slot, method, known_s, *figures[:7], embodied_g, *figures[7:]))
             )
 
 

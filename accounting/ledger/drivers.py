@@ -5,6 +5,7 @@ The drivers are imported only when a ledger of their kind is opened: `scarbon jo
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,13 @@ WAIT_S = 10  # for a server to answer
 
 def connect_sqlite(path: str) -> sqlite3.Connection:
     """The file, for reading and writing; transactions are begun by who uses it, not guessed by the driver."""
-    return sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection.create_function("SQRT", 1, _root, deterministic=True)  # not every SQLite is built with it
+    return connection
+
+
+def _root(value: float | None) -> float | None:
+    return None if value is None else math.sqrt(value)
 
 
 def connect_sqlite_reading(path: str) -> sqlite3.Connection:

@@ -44,6 +44,8 @@ class UsageRow(NamedTuple):
     location_g: float | None
     market_g: float | None
     embodied_g: float | None
+    edges_j2: float = 0.0  # variance of the energy by what was divided at edges of holds, in gaps and at restarts
+    sharing_j: float = 0.0  # standard deviation by the division of a shared device
 
 
 class BalanceRow(NamedTuple):
@@ -61,6 +63,11 @@ class BalanceRow(NamedTuple):
     idle_location_g: float | None
     idle_market_g: float | None
     idle_embodied_g: float | None
+    overheld_s: float = 0.0  # held by several who have more than all of it together
+    assumed_s: float = 0.0  # shared on an idle level that was assumed
+    lower_bound_s: float = 0.0  # with energy that is a lower bound, because of a restart
+    restarts: int = 0  # of the counter
+    gauge_j: float | None = None  # what the power gauge says was metered
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from accounting.ledger.bulk import id_lists
 from accounting.ledger.methods import METHODS
 
 _RANK = "CASE method " + " ".join(f"WHEN '{method}' THEN {rank}" for rank, method in enumerate(METHODS)) + " END"
-_NAME = "CASE MAX(CASE WHEN energy_j IS NOT NULL THEN {rank} END) {names} ELSE 'none' END".format(
-    rank=_RANK, names=" ".join(f"WHEN {rank} THEN '{method}'" for rank, method in enumerate(METHODS))
+#: The least exact method of several, as its rank and from ranks its name.
+_RANKED = f"MAX(CASE WHEN energy_j IS NOT NULL THEN {_RANK} END) AS method_rank"
+_NAME = "CASE MAX(method_rank) {names} ELSE 'none' END".format(
+    names=" ".join(f"WHEN {rank} THEN '{method}'" for rank, method in enumerate(METHODS))
 )
 #: Every method, so that the index of `usage_days` by method and day finds a day.
 _OF_DAY = f"u.method IN ({', '.join(repr(method) for method in (*METHODS, 'none'))}) AND u.day"
@@ -28,15 +30,26 @@ def _whole(column: str, base: str) -> str:
     )
 
 
+# Summed by meter first, because the error of a sensor is the same in all of its slots.
 _USAGE_DAYS = f"""
 INSERT INTO usage_days (attempt_id, day, kind, model, method, held_s, known_s, measured_s, energy_j,
-                        facility_j, location_g, market_g, embodied_g)
+                        facility_j, location_g, market_g, embodied_g, modelled_j, sensor_j, edges_j2, sharing_j)
 SELECT attempt_id, CAST(:day AS CHAR(10)), kind, model, {_NAME},
        SUM(held_s), SUM(known_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
-       SUM(embodied_g)
-FROM usage_slots JOIN meters ON meters.meter_id = usage_slots.meter_id
-WHERE slot_s >= :start_s AND slot_s < :end_s AND superseded_by IS NULL AND cluster = :cluster{{of}}
+       SUM(embodied_g), SUM(modelled_j), SQRT(SUM(sensed_j * sensed_j)), SUM(edges_j2), SUM(sharing_j)
+FROM (
+  SELECT attempt_id, kind, model, {_RANKED}, SUM(held_s) AS held_s, SUM(known_s) AS known_s,
+         SUM(measured_s) AS measured_s, SUM(energy_j) AS energy_j,
+         {_whole("facility_j", "energy_j")} AS facility_j, {_whole("location_g", "energy_j")} AS location_g,
+         {_whole("market_g", "energy_j")} AS market_g, SUM(embodied_g) AS embodied_g, 
+         SUM(CASE WHEN method = 'model' THEN energy_j END) AS modelled_j,
+         SUM(CASE WHEN method <> 'model' THEN energy_j END) AS sensed_j,
+         SUM(edges_j2) AS edges_j2, SUM(sharing_j) AS sharing_j
+  FROM usage_slots JOIN meters ON meters.meter_id = usage_slots.meter_id
+  WHERE slot_s >= :start_s AND slot_s < :end_s AND superseded_by IS NULL AND cluster = :cluster{{of}}
+  GROUP BY attempt_id, meters.meter_id, kind, model
+) AS of_meter
 GROUP BY attempt_id, kind, model
 """
 
@@ -55,10 +68,10 @@ _OF_CLUSTER = "payer_id IN (SELECT payer_id FROM payers WHERE cluster = :cluster
 
 _PAYER_DAYS = f"""
 INSERT INTO payer_days (day, payer_id, kind, model, held_s, measured_s, energy_j, facility_j, location_g, market_g,
-                        embodied_g)
+                        embodied_g, modelled_j)
 SELECT day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
-       SUM(embodied_g)
+       SUM(embodied_g), SUM(modelled_j)
 FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
 WHERE {_OF_DAY} = :day AND a.cluster = :cluster
 GROUP BY day, payer_id, kind, model

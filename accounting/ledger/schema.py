@@ -144,6 +144,9 @@ usage_slots = _table(
     Column("location_g", Double),
     Column("market_g", Double),
     Column("embodied_g", Double),
+    # How uncertain the energy is (`accounting.uncertainty`), beside what the sensor's own error makes of it.
+    Column("edges_j2", Double, nullable=False),
+    Column("sharing_j", Double, nullable=False),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
     Column("superseded_by", ForeignKey("runs.run_id")),
     Index("usage_slots_by_slot", "slot_s", "superseded_by"),
@@ -165,6 +168,13 @@ balance = _table(
     Column("idle_location_g", Double),
     Column("idle_market_g", Double),
     Column("idle_embodied_g", Double),
+    # What an audit shows: time held by several, shared on an assumed idle level, and known as a lower bound only;
+    # restarts of the counter; the same energy by the power gauge, null where that has gaps.
+    Column("overheld_s", Double, nullable=False),
+    Column("assumed_s", Double, nullable=False),
+    Column("lower_bound_s", Double, nullable=False),
+    Column("restarts", Integer, nullable=False),
+    Column("gauge_j", Double),
     Column("run_id", ForeignKey("runs.run_id"), nullable=False),
     Column("superseded_by", ForeignKey("runs.run_id")),
     Index("balance_by_slot", "slot_s", "superseded_by"),
@@ -205,6 +215,10 @@ usage_days = _table(
     Column("location_g", Double),
     Column("market_g", Double),
     Column("embodied_g", Double),
+    Column("modelled_j", Double),  # of the energy; null where none is
+    Column("sensor_j", Double),  # the root of the squares of each meter's energy, where it was measured
+    Column("edges_j2", Double, nullable=False),
+    Column("sharing_j", Double, nullable=False),
     Index("usage_days_by_day", "method", "day"),
     sqlite_with_rowid=False,
 )
@@ -241,6 +255,7 @@ payer_days = _table(
     Column("location_g", Double),
     Column("market_g", Double),
     Column("embodied_g", Double),
+    Column("modelled_j", Double),
     sqlite_with_rowid=False,
 )
 
