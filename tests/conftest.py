@@ -1,5 +1,5 @@
 """What all tests share: sites that were recorded and accounted once, and the loud word at the end when the tests on a
-real cluster did not run."""
+real cluster, or others whose reason for being skipped says NOT TESTED, did not run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ CLUSTER_SKIPPED = pytest.StashKey[str]()
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say it so that nobody takes a green run for a complete one."""
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())}
+    for reason in sorted(reason for reason in reasons if "NOT TESTED" in reason):
+        terminalreporter.section(reason.removeprefix("Skipped: "), sep="!", red=True, bold=True)
     if reason := config.stash.get(CLUSTER_SKIPPED, None):
         terminalreporter.section("CLUSTER TESTS DID NOT RUN", sep="!", red=True, bold=True)
         terminalreporter.line(f"CLUSTER TESTS DID NOT RUN: {reason}", red=True, bold=True)
