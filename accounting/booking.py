@@ -10,7 +10,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import TypeVar
@@ -174,7 +174,8 @@ def account(
         rejects=books.rejects,
         silent_since_s={} if end_s < booked[-1][1] else _silences(last_s, timeline, set(heard_again)),
     )
-    posted = ledger.post(window, {"started_s": started_s, "version": version, "config_digest": config_digest})
+    run = {"started_s": started_s, "version": version, "config_digest": config_digest}
+    posted = ledger.post(window, run, {} if gpus is None else {"holders": asdict(gpus.disagreements)})
     return Accounted(posted, heard_again, [*factors.warnings, *books.warnings])
 
 

@@ -22,7 +22,7 @@ from accounting.attribution import Holds, stretches_of
 from accounting.edges import REACH_S
 from accounting.energy import MARGIN_S, EnergyCurve, curve_from_samples
 from accounting.hardware import MIG_SLICES, assumed_idle_w, mig_capacity
-from accounting.holders import Hold, settle
+from accounting.holders import Disagreements, Hold, settle
 from accounting.model import AttemptKey, Device, GpuSamples, Job, Reject
 from accounting.reading import joined, read_bridged
 from accounting.sharing import IDLE_LOOK_BACK_S, IdleLevels, activity_of, idle_levels
@@ -84,6 +84,7 @@ class Gpus:
     devices: Sequence[Gpu]
     jobs: Sequence[Job]
     rejects: Sequence[Reject]
+    disagreements: Disagreements
 
 
 class GpuReader:
@@ -168,9 +169,9 @@ class GpuReader:
             rows = list(holder.tags(self._from_s, self._to_s, jobs, samples))
             rejects += [row for row in rows if isinstance(row, Reject)]
             tags.append((holder.name, [row for row in rows if not isinstance(row, Reject)]))
-        holds, unsettled = settle(tags, jobs, samples, self._to_s, (self._start_s, self._end_s))
+        settled = settle(tags, jobs, samples, self._to_s, (self._start_s, self._end_s))
         by_device: dict[str, list[Hold]] = defaultdict(list)
-        for hold in holds:
+        for hold in settled.holds:
             by_device[hold.uuid].append(hold)
         devices = [
             Gpu(one, self._curves[uuid], by_device.pop(uuid, []), self._from_s) for uuid, one in self._samples.items()
@@ -178,7 +179,7 @@ class GpuReader:
         devices += [
             Gpu(_never_sampled(held[0]), EnergyCurve.unknown(), held, self._from_s) for held in by_device.values()
         ]
-        return Gpus(devices, jobs, rejects + unsettled)
+        return Gpus(devices, jobs, [*rejects, *settled.rejects], settled.disagreements)
 
     def _lacks_idle_level(self, gpu: Gpu) -> bool:
         """Whether the device is shared in the period and no idle level is known for the first time that it is."""

@@ -9,11 +9,15 @@ A tag names a job id; the books need the attempt, the device, its share and an i
 2. **Which device.** By UUID; where the hook could not resolve it, the device that has this index on the node.
 3. **When.** A hook saw the hold begin and end, so its times stand. Where it saw only one of them (the epilog or the
    prolog was missed), or the source only saw the job in passing (a label of a sample), Slurm's start and end of the
-   attempt bound the hold. An exact end more than `EPILOG_TOLERANCE_S` after the attempt's is not believed.
+   attempt bound the hold. An exact end more than `EPILOG_TOLERANCE_S` after the attempt's is not believed, nor is one
+   after the job's next attempt began.
 4. **How much of it.** A MIG instance has its profile's compute slices out of the GPU's; a job on shards or MPS what its
    hook saw, else the percentage that Slurm gave it; every other job the whole device.
 5. **Which source.** For each attempt and node, the first source of the site's list that knows of it; the rest are
    ignored.
+
+Where sources do not agree with each other or with Slurm, the rules decide all the same, and it is counted
+(`Disagreements`; docs/holders.md has an example of each).
 """
 
 from __future__ import annotations
@@ -48,17 +52,42 @@ class Hold:
     mig: str | None = None  # the instance's GPU_I_ID, where it is known; else as the tag has it
 
 
+@dataclass(frozen=True, slots=True)
+class Disagreements:
+    """What the rules had to decide in a window; the first four by attempt and node.
+
+    Each is counted once, in the window in which the attempt began (`other_devices`), ended (the next three), or began
+    to hold what another one held (`held_twice`).
+    """
+
+    other_devices: int = 0  # a later source names a device that the first one does not
+    epilogs_missing: int = 0  # a hook saw it begin, Slurm says that it is over, and no hook saw it end
+    prologs_missing: int = 0  # a hook saw it end, and none saw it begin
+    ended_late: int = 0  # a hook saw it end more than `CLOCK_TOLERANCE_S` after Slurm did
+    held_twice: int = 0  # two attempts at once on a device that Slurm gave to each of them whole
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Who held what; the tags that could not be settled; and how often the sources disagreed."""
+
+    holds: Sequence[Hold]
+    rejects: Sequence[Reject]
+    disagreements: Disagreements
+
+
 def settle(
     tags_by_source: Sequence[tuple[str, Iterable[Tag]]],
     jobs: Iterable[Job],
     samples: Iterable[GpuSamples],
     until_s: float,
     within_s: tuple[float, float] = (-inf, inf),
-) -> tuple[list[Hold], list[Reject]]:
+) -> Settled:
     """Turn tags into holds by the rules above. `until_s` ends the holds of what still runs.
 
     `tags_by_source` is in the site's order of trust; `samples` tell the devices and their MIG instances. Only what
-    lies in the window `within_s` is rejected: a tag from outside of it belongs to another window, which had its jobs.
+    lies in the window `within_s` is rejected and counted: what lies outside of it belongs to another window, which had
+    its jobs.
     """
     attempts: dict[tuple[str, int], list[Job]] = defaultdict(list)
     for job in jobs:
@@ -67,9 +96,10 @@ def settle(
     devices = _Devices(samples)
     holds: list[Hold] = []
     rejects: list[Reject] = []
-    known: set[tuple[AttemptKey, str]] = set()
+    known: set[_Place] = set()
+    witnesses = _Witnesses(job for several in attempts.values() for job in several)
     for source, tags in tags_by_source:
-        known_here: set[tuple[AttemptKey, str]] = set()
+        known_here: set[_Place] = set()
         for tag in tags:
             settled = _settle_one(tag, attempts.get((tag.cluster, tag.job_id), ()), devices, until_s)
             if isinstance(settled, str):
@@ -79,11 +109,76 @@ def settle(
                     rejects.append(Reject(source=source, where=where, raw=repr(tag), reason=settled))
                 continue
             for hold in settled:
+                witnesses.hear(source, tag, hold)
                 if (hold.attempt, hold.node) not in known:
                     known_here.add((hold.attempt, hold.node))
                     holds.append(hold)
         known |= known_here
-    return _merge(holds), rejects
+    merged = _merge(holds)
+    return Settled(merged, rejects, witnesses.disagreements(merged, within_s))
+
+
+_Place = tuple[AttemptKey, str]  # an attempt and a node
+
+
+class _Witnesses:
+    """What each source said, to find where they disagree."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = {job.key: job for job in jobs}
+        self._devices: dict[_Place, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._begun: set[_Place] = set()
+        self._ended: set[_Place] = set()
+        self._late: set[_Place] = set()
+
+    def hear(self, source: str, tag: Tag, hold: Hold) -> None:
+        """Take note of a tag and of a hold that it became."""
+        place = (hold.attempt, hold.node)
+        self._devices[place][source].add(hold.uuid)
+        if tag.exact:
+            self._begun.add(place)
+        if tag.epilog_only or (tag.exact and tag.end_s is not None):
+            self._ended.add(place)
+            over_s = self._jobs[hold.attempt].end_s
+            if tag.end_s is not None and over_s is not None and tag.end_s > over_s + CLOCK_TOLERANCE_S:
+                self._late.add(place)
+
+    def disagreements(self, holds: Sequence[Hold], within_s: tuple[float, float]) -> Disagreements:
+        """Count those of the window."""
+
+        def inside(time_s: float | None) -> bool:
+            return time_s is not None and within_s[0] <= time_s < within_s[1]
+
+        def over(places: Iterable[_Place]) -> int:
+            return sum(inside(self._jobs[attempt].end_s) for attempt, _ in places)
+
+        other = 0
+        for (attempt, _), by_source in self._devices.items():
+            first, *rest = by_source.values()
+            other += inside(self._jobs[attempt].start_s) and any(uuids - first for uuids in rest)
+        return Disagreements(
+            other_devices=other,
+            epilogs_missing=over(self._begun - self._ended),
+            prologs_missing=over(self._ended - self._begun),
+            ended_late=over(self._late),
+            held_twice=sum(inside(hold.start_s) for hold in self._second(holds)),
+        )
+
+    def _second(self, holds: Sequence[Hold]) -> Iterator[Hold]:
+        """The holds that begin while another attempt holds the device, give or take clocks that differ."""
+        whole = [hold for hold in holds if hold.mig is None and not self._shares(hold.attempt)]
+        until: dict[str, Hold] = {}
+        for hold in sorted(whole, key=lambda hold: (hold.uuid, hold.start_s)):
+            last = until.get(hold.uuid)
+            both_s = 0.0 if last is None else min(last.end_s, hold.end_s) - hold.start_s
+            if last is not None and last.attempt != hold.attempt and both_s > CLOCK_TOLERANCE_S:
+                yield hold
+            if last is None or hold.end_s > last.end_s:
+                until[hold.uuid] = hold
+
+    def _shares(self, attempt: AttemptKey) -> bool:
+        job = self._jobs[attempt]
+        return bool(job.shards or job.mps_percent)
 
 
 class _Devices:
@@ -159,7 +254,9 @@ def _settle_one(tag: Tag, attempts: Sequence[Job], devices: _Devices, until_s: f
         start_s, end_s = _span(job, until_s)
         if tag.exact:
             start_s = tag.start_s
-            end_s = end_s if tag.end_s is None else min(tag.end_s, end_s + EPILOG_TOLERANCE_S)
+            if tag.end_s is not None:
+                following_s = min((_span(other, until_s)[0] for other in attempts if _later(other, job)), default=inf)
+                end_s = min(tag.end_s, end_s + EPILOG_TOLERANCE_S, following_s)
         if end_s > start_s:  # else held for no time at all: nothing to pay for
             mig, capacity = _share(tag, uuid, job, devices)
             holds.append(Hold(job.key, uuid, tag.node, start_s, end_s, capacity, tag.source, mig))
@@ -168,7 +265,7 @@ def _settle_one(tag: Tag, attempts: Sequence[Job], devices: _Devices, until_s: f
 
 def _attempts(tag: Tag, attempts: Sequence[Job], until_s: float) -> Iterator[Job]:
     """The attempts that a tag means: rule 1."""
-    if tag.exact or tag.start_s == tag.end_s:
+    if tag.exact or tag.epilog_only:
         edge = 0 if tag.exact else 1  # the one that the hook saw
         late_s = CLOCK_TOLERANCE_S if tag.exact else EPILOG_TOLERANCE_S
         there = [
@@ -186,6 +283,10 @@ def _attempts(tag: Tag, attempts: Sequence[Job], until_s: float) -> Iterator[Job
         nearest = max(attempts, key=lambda job: _overlap_s(tag, job, until_s))
         if _overlap_s(tag, nearest, until_s) >= -CLOCK_TOLERANCE_S:
             yield nearest
+
+
+def _later(one: Job, other: Job) -> bool:
+    return one.start_s is not None and other.start_s is not None and one.start_s > other.start_s
 
 
 def _span(job: Job, until_s: float) -> tuple[float, float]:

@@ -101,6 +101,7 @@ class Tag:
     restart: int | None = None
     mig: str | None = None  # MIG instance: its GPU_I_ID or MIG UUID
     share: float | None = None  # of the device's capacity; None: the whole of it, or unknown
+    epilog_only: bool = False  # a hook saw the end and missed the beginning: both times are when it ended
 
 
 @dataclass(frozen=True, slots=True)

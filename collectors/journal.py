@@ -184,7 +184,7 @@ def _pair(cluster: str, events: Sequence[dict[str, Any]]) -> Iterator[Tag]:
         same = next((one for one in (restart, None if restart is None else restart - 1) if one in starts), None)
         start = starts.pop(same, None)
         if start is None:
-            yield from _tags(cluster, event, event["time"], event["time"], exact=False)
+            yield from _tags(cluster, event, event["time"], event["time"], exact=False, epilog_only=True)
         elif event["time"] < start["time"]:  # the clock stepped back: one of the two is right, and none knows which
             yield from _tags(cluster, start, event["time"], start["time"], exact=False)
         else:
@@ -195,7 +195,13 @@ def _pair(cluster: str, events: Sequence[dict[str, Any]]) -> Iterator[Tag]:
 
 
 def _tags(
-    cluster: str, event: dict[str, Any], start_s: float, end_s: float | None, *, exact: bool = True
+    cluster: str,
+    event: dict[str, Any],
+    start_s: float,
+    end_s: float | None,
+    *,
+    exact: bool = True,
+    epilog_only: bool = False,
 ) -> Iterator[Tag]:
     for gpu in event["gpus"]:
         yield Tag(
@@ -211,4 +217,5 @@ def _tags(
             restart=event.get("restart"),
             mig=None if gpu.get("mig") is None else str(gpu["mig"]),
             share=gpu.get("share", event.get("share")),
+            epilog_only=epilog_only,
         )

@@ -95,8 +95,11 @@ class Ledger:
                 this = (table.c.cluster == cluster) & (table.c.kind == kind) & (table.c.uuid == uuid)
                 connection.execute(update(table).where(this).values(silent_since_s=None))
 
-    def post(self, window: Window, run: Mapping[str, Any]) -> Posted:
-        """Put a window into the books, in one transaction. `run` has the remaining columns of `schema.runs`."""
+    def post(self, window: Window, run: Mapping[str, Any], found: Mapping[str, Any] | None = None) -> Posted:
+        """Put a window into the books, in one transaction. `run` has the remaining columns of `schema.runs`.
+
+        `found` is what else is to be said of the run in its summary.
+        """
         runs = schema.runs
         with self._transaction() as connection:
             run_id = (connection.execute(select(func.max(runs.c.run_id))).scalar() or 0) + 1
@@ -110,7 +113,8 @@ class Ledger:
             quarantined = keep_rejects(connection, window, run_id)
             _set_booked(connection, window)
             summary = Posted(*posted, quarantined)
-            connection.execute(update(runs).where(runs.c.run_id == run_id).values(summary=json.dumps(asdict(summary))))
+            text = json.dumps({**asdict(summary), **(found or {})})
+            connection.execute(update(runs).where(runs.c.run_id == run_id).values(summary=text))
         return summary
 
     @contextmanager

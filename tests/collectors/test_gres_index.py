@@ -226,7 +226,7 @@ def test_slurm_bounds_the_hold_and_the_index_is_dcgms(tmp_path: Path) -> None:
     settled = settle(
         [("gres_index", [one for one in tags(tmp_path, jobs) if isinstance(one, Tag)])], jobs, [gpu(0), gpu(1)], 2e9
     )
-    assert [(hold.uuid, hold.start_s, hold.end_s) for hold in settled[0]] == [
+    assert [(hold.uuid, hold.start_s, hold.end_s) for hold in settled.holds] == [
         ("GPU-n1-0", 1790000000, 1790000500), ("GPU-n1-1", 1790000000, 1790000500),
     ]  # fmt: skip
 
@@ -245,7 +245,7 @@ def test_a_clock_that_is_behind_still_names_the_attempt(tmp_path: Path) -> None:
     settled = settle(
         [("gres_index", [one for one in tags(tmp_path, jobs) if isinstance(one, Tag)])], jobs, [gpu(0)], 2e9
     )
-    assert [hold.attempt.submit_s for hold in settled[0]] == [2]
+    assert [hold.attempt.submit_s for hold in settled.holds] == [2]
 
 
 def test_a_folder_that_is_not_there_has_no_tags(tmp_path: Path) -> None:

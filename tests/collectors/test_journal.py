@@ -65,7 +65,9 @@ def test_a_job_that_runs_is_open(tmp_path: Path) -> None:
 
 
 def test_an_end_whose_start_was_missed(tmp_path: Path) -> None:
-    assert spans(read(tmp_path, line("end", 200))) == [(42, "GPU-1", 200, 200, False)]
+    found = read(tmp_path, line("end", 200))
+    assert spans(found) == [(42, "GPU-1", 200, 200, False)]
+    assert [one.epilog_only for one in found if isinstance(one, Tag)] == [True]
 
 
 def test_an_end_whose_start_was_missed_tells_of_earlier_windows_where_its_job_was(tmp_path: Path) -> None:
