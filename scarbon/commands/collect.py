@@ -122,6 +122,8 @@ def _collect(
     except KeyboardInterrupt:
         kept = done.kept() or "; the books are as they were"
         raise InterruptedRunError(f"{name}: interrupted{kept}", "run it again to go on") from None
+    if end_s > now_s - config.collect.settle_s:
+        done.warnings["the last minutes may change while samples come in; account them again later"] = None
     for warning in done.warnings:
         click.echo(f"{name}: warning: {warning}", err=True)
     if not quiet:
