@@ -247,6 +247,7 @@ class SiteConfig(Section):
     )
     pue: Pue = Field(description="the facility's energy over the IT energy, for example 1.2")
     grid: Grid = Field(description="for example {zone: FRA}")
+    wue_l_per_kwh: NotNegative | None = None  # litres of water for a kWh of IT energy (ISO/IEC 30134-9)
     collect: Collect = Collect()
 
     @property
