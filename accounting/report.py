@@ -6,7 +6,7 @@ what it used there. Groups and idle add up to the total.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -68,46 +68,65 @@ class Report:
 def make_report(books: Books, first_day: str, last_day: str, by: str, clusters: Sequence[str] | None) -> Report:
     """The sums of the calendar days `first_day` to `last_day` (ISO, both included) by one of `GROUPINGS`."""
     values: dict[str, Any] = {"first": first_day, "last": last_day}
+    values |= {"first_month": first_day[:7], "last_month": last_day[:7]}
     of_clusters = "" if clusters is None else " AND " + one_of("{}", clusters, values)
-
-    def jobs_by(grouping: Grouping | None) -> list[Sums]:
-        return _groups(books, grouping, of_clusters.format("p.cluster"), values)
-
-    groups = jobs_by(GROUPINGS[by])
+    grouping = GROUPINGS[by]
+    rows = _groups(books, grouping, of_clusters.format("p.cluster"), values)
+    whole: dict[str, Any] = {column: _sum(row[column] for row in rows) for column in (rows[0] if rows else _NOTHING)}
+    if grouping.of_meters:  # a job on meters of two groups is one job
+        whole |= {
+            column: _count(books, sql, None, of_clusters.format("p.cluster"), values).get(None, 0)
+            for column, sql in (("jobs", _JOBS), ("jobs_unknown", _UNKNOWN))
+        }
+    groups = [_sums(row["group_name"], row) for row in rows]
     groups.sort(key=lambda group: (-(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""))
     idle_row = books.rows(_IDLE.format(clusters=of_clusters.format("m.cluster")), values)[0]
     idle = _sums(None, idle_row)
-    return Report(
-        groups, idle, _together(jobs_by(None)[0], idle), idle_row["gpu_metered_j"], idle_row["host_metered_j"]
-    )
+    total = _together(_sums(None, whole), idle)
+    return Report(groups, idle, total, idle_row["gpu_metered_j"], idle_row["host_metered_j"])
 
 
-def _groups(books: Books, grouping: Grouping | None, of_clusters: str, values: dict[str, Any]) -> list[Sums]:
-    """The sums of each group that jobs were in; None: of all jobs together."""
-    name, of_meters = (grouping.name, grouping.of_meters) if grouping else ("NULL", False)
-    words = {
-        "name": name,
-        "clusters": of_clusters,
-        "kinds": "j.kind <> ''" if of_meters else "j.kind = ''",
-        "same_group": " AND k.model = j.model" if of_meters else "",
-        "group_by": f"GROUP BY {name}" if grouping else "",
-    }
-    jobs = {row["group_name"]: row["jobs"] for row in books.rows(_JOBS.format(**words), values)}
-    unknown = {row["group_name"]: row["jobs"] for row in books.rows(_UNKNOWN.format(**words), values)}
+def _groups(books: Books, grouping: Grouping, of_clusters: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sums of each group that jobs were in."""
+    jobs = _count(books, _JOBS, grouping, of_clusters, values)
+    unknown = _count(books, _UNKNOWN, grouping, of_clusters, values)
     return [
-        _sums(
-            row["group_name"],
-            {**row, "jobs": jobs.get(row["group_name"], 0), "jobs_unknown": unknown.get(row["group_name"], 0)},
-        )
-        for row in books.rows(_SUMS.format(**words), values)
+        {**row, "jobs": jobs.get(row["group_name"], 0), "jobs_unknown": unknown.get(row["group_name"], 0)}
+        for row in books.rows(_SUMS.format(name=grouping.name, clusters=of_clusters), values)
     ]
+
+
+def _count(
+    books: Books, sql: str, grouping: Grouping | None, of_clusters: str, values: dict[str, Any]
+) -> dict[str | None, int]:
+    """How many jobs by group; None: of all groups together."""
+    words = {
+        "name": grouping.name if grouping else "NULL",
+        "clusters": of_clusters,
+        "kinds": "j.kind <> ''" if grouping and grouping.of_meters else "j.kind = ''",
+        "same_group": " AND k.model = j.model" if grouping and grouping.of_meters else "",
+        "group_by": f"GROUP BY {grouping.name}" if grouping else "",
+        "in_months": _IN_MONTHS,
+    }
+    return {row["group_name"]: row["jobs"] or 0 for row in books.rows(sql.format(**words), values)}
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """The sum of what is known; None where nothing is."""
+    known = [value for value in values if isinstance(value, int | float)]
+    return sum(known) if known else None
 
 
 def _incomplete(column: str) -> str:
     """How many of a group's days have energy and no figure in `column`: then the group's sum is unknown."""
-    return f"COUNT(CASE WHEN j.energy_j <> 0 AND j.{column} IS NULL THEN 1 END) AS {column}_unknown"
+    return f"COUNT(CASE WHEN energy_j <> 0 AND {column} IS NULL THEN 1 END) AS {column}_unknown"
 
 
+_ADDED = ("held_s", "measured_s", "energy_j", "facility_j", "location_g", "market_g", "embodied_g")
+_APPLIED = ("facility_j", "location_g", "market_g")  # unknown where energy is known and its factor is not
+_IN_MONTHS = "month >= :first_month AND month <= :last_month AND day >= :first AND day <= :last"
+
+# Payers' months are summed first, in the order in which they lie, and then by group.
 _SUMS = f"""
 SELECT {{name}} AS group_name,
        SUM(CASE WHEN j.kind = 'gpu' THEN j.held_s ELSE 0 END) AS held_s,
@@ -115,18 +134,32 @@ SELECT {{name}} AS group_name,
        SUM(CASE WHEN j.kind = 'gpu' THEN j.energy_j END) AS gpu_energy_j,
        SUM(CASE WHEN j.kind = 'host' THEN j.energy_j END) AS host_energy_j,
        SUM(j.facility_j) AS facility_j, SUM(j.location_g) AS location_g, SUM(j.market_g) AS market_g,
-       SUM(j.embodied_g) AS embodied_g,
-       {", ".join(_incomplete(column) for column in ("facility_j", "location_g", "market_g"))}
-FROM payer_days j JOIN payers p ON p.payer_id = j.payer_id
-WHERE j.day >= :first AND j.day <= :last{{clusters}}
-{{group_by}}
+       SUM(j.embodied_g) AS embodied_g, {", ".join(f"SUM(j.{one}_unknown) AS {one}_unknown" for one in _APPLIED)}
+FROM (
+  SELECT payer_id, kind, model, {", ".join(f"SUM({one}) AS {one}" for one in _ADDED)},
+         {", ".join(_incomplete(one) for one in _APPLIED)}
+  FROM payer_days WHERE {_IN_MONTHS}
+  GROUP BY month, payer_id, kind, model
+) AS j JOIN payers p ON p.payer_id = j.payer_id
+WHERE 1 = 1{{clusters}}
+GROUP BY {{name}}
 """
+
+#: What no group sums to.
+_NOTHING = (
+    "jobs", "jobs_unknown", "held_s", "measured_s", "gpu_energy_j", "host_energy_j", *_ADDED,
+    *(f"{one}_unknown" for one in _APPLIED),
+)  # fmt: skip
 
 # Each job is counted on the first of its days in the period.
 _JOBS = """
 SELECT {name} AS group_name, SUM(j.jobs) AS jobs
-FROM payer_jobs j JOIN payers p ON p.payer_id = j.payer_id
-WHERE j.day >= :first AND j.day <= :last AND j.previous_day < :first AND {kinds}{clusters}
+FROM (
+  SELECT payer_id, kind, model, SUM(jobs) AS jobs
+  FROM payer_jobs j WHERE {in_months} AND previous_day < :first AND {kinds}
+  GROUP BY month, payer_id, kind, model
+) AS j JOIN payers p ON p.payer_id = j.payer_id
+WHERE 1 = 1{clusters}
 {group_by}
 """
 

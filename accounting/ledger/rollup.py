@@ -67,9 +67,9 @@ GROUP BY meter_id
 _OF_CLUSTER = "payer_id IN (SELECT payer_id FROM payers WHERE cluster = :cluster)"
 
 _PAYER_DAYS = f"""
-INSERT INTO payer_days (day, payer_id, kind, model, held_s, measured_s, energy_j, facility_j, location_g, market_g,
-                        embodied_g, modelled_j)
-SELECT day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
+INSERT INTO payer_days (month, day, payer_id, kind, model, held_s, measured_s, energy_j, facility_j, location_g,
+                        market_g, embodied_g, modelled_j)
+SELECT CAST(:month AS CHAR(7)), day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
        SUM(embodied_g), SUM(modelled_j)
 FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
@@ -80,8 +80,8 @@ GROUP BY day, payer_id, kind, model
 _BEFORE = "COALESCE((SELECT MAX(p.day) FROM usage_days p WHERE p.attempt_id = {attempt} AND p.day < :day{same}), '')"
 
 _PAYER_JOBS = f"""
-INSERT INTO payer_jobs (day, payer_id, kind, model, previous_day, jobs)
-SELECT day, payer_id, kind, model, previous_day, COUNT(*)
+INSERT INTO payer_jobs (month, day, payer_id, kind, model, previous_day, jobs)
+SELECT CAST(:month AS CHAR(7)), day, payer_id, kind, model, previous_day, COUNT(*)
 FROM (
   SELECT there.day, a.payer_id, '' AS kind, '' AS model,
          {_BEFORE.format(attempt="a.attempt_id", same="")} AS previous_day
@@ -138,8 +138,9 @@ class RollUp:
             self._again("payer_jobs", _PAYER_JOBS, day)
 
     def _again(self, table: str, insert: str, day: str) -> None:
-        self._run(f"DELETE FROM {table} WHERE day = :day AND {_OF_CLUSTER}", day=day, cluster=self._cluster)
-        self._run(insert, day=day, cluster=self._cluster)
+        values = {"month": day[:7], "day": day, "cluster": self._cluster}
+        self._run(f"DELETE FROM {table} WHERE month = :month AND day = :day AND {_OF_CLUSTER}", **values)
+        self._run(insert, **values)
 
     def _days_of(self, attempt_ids: Collection[int]) -> set[str]:
         days: set[str] = set()

@@ -241,13 +241,15 @@ idle_days = _table(
     sqlite_with_rowid=False,
 )
 
-#: Roll-up: a payer's day, by what kind of meter and which model.
+#: Roll-up: a payer's day, by what kind of meter and which model. Within a month they lie by payer, so that a month
+#: is summed without being sorted.
 payer_days = _table(
     "payer_days",
-    Column("day", Name(10), primary_key=True),
+    Column("month", Name(7), primary_key=True),
     Column("payer_id", ForeignKey("payers.payer_id"), primary_key=True),
     Column("kind", Name(8), primary_key=True),
     Column("model", Name(255), primary_key=True),
+    Column("day", Name(10), primary_key=True),
     Column("held_s", Double, nullable=False),
     Column("measured_s", Double, nullable=False),
     Column("energy_j", Double),
@@ -264,10 +266,11 @@ payer_days = _table(
 #: Rows with an empty `kind` count jobs whatever they used, the others those that used this kind and model.
 payer_jobs = _table(
     "payer_jobs",
-    Column("day", Name(10), primary_key=True),
+    Column("month", Name(7), primary_key=True),
     Column("payer_id", ForeignKey("payers.payer_id"), primary_key=True),
     Column("kind", Name(8), primary_key=True),
     Column("model", Name(255), primary_key=True),
+    Column("day", Name(10), primary_key=True),
     Column("previous_day", Name(10), primary_key=True),
     Column("jobs", Big, nullable=False),
     sqlite_with_rowid=False,

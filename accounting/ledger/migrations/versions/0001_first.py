@@ -179,10 +179,11 @@ def upgrade() -> None:
     op.create_index("idle_days_by_day", "idle_days", ["day"])
     op.create_table(
         "payer_days",
-        sa.Column("day", Name(10), nullable=False),
+        sa.Column("month", Name(7), nullable=False),
         sa.Column("payer_id", Big, nullable=False),
         sa.Column("kind", Name(8), nullable=False),
         sa.Column("model", Name(255), nullable=False),
+        sa.Column("day", Name(10), nullable=False),
         sa.Column("held_s", sa.Double(), nullable=False),
         sa.Column("measured_s", sa.Double(), nullable=False),
         sa.Column("energy_j", sa.Double()),
@@ -192,20 +193,21 @@ def upgrade() -> None:
         sa.Column("embodied_g", sa.Double()),
         sa.Column("modelled_j", sa.Double()),
         sa.ForeignKeyConstraint(["payer_id"], ["payers.payer_id"], name="payer_days_payer_id_fkey"),
-        sa.PrimaryKeyConstraint("day", "payer_id", "kind", "model", name="payer_days_pkey"),
+        sa.PrimaryKeyConstraint("month", "payer_id", "kind", "model", "day", name="payer_days_pkey"),
         **MARIADB,
         sqlite_with_rowid=False,
     )
     op.create_table(
         "payer_jobs",
-        sa.Column("day", Name(10), nullable=False),
+        sa.Column("month", Name(7), nullable=False),
         sa.Column("payer_id", Big, nullable=False),
         sa.Column("kind", Name(8), nullable=False),
         sa.Column("model", Name(255), nullable=False),
+        sa.Column("day", Name(10), nullable=False),
         sa.Column("previous_day", Name(10), nullable=False),
         sa.Column("jobs", Big, nullable=False),
         sa.ForeignKeyConstraint(["payer_id"], ["payers.payer_id"], name="payer_jobs_payer_id_fkey"),
-        sa.PrimaryKeyConstraint("day", "payer_id", "kind", "model", "previous_day", name="payer_jobs_pkey"),
+        sa.PrimaryKeyConstraint("month", "payer_id", "kind", "model", "day", "previous_day", name="payer_jobs_pkey"),
         **MARIADB,
         sqlite_with_rowid=False,
     )
