@@ -24,6 +24,7 @@ VERBS = {
     "collect": ("scarbon.commands.collect", "Account device time: read the sources and write the books."),
     "jobs": ("scarbon.commands.jobs", "List jobs with their energy and CO2e, the way sacct does."),
     "report": ("scarbon.commands.report", "Sum a month by account, with the idle line and the total."),
+    "statement": ("scarbon.commands.statement", "State what jobs used and emitted, for a paper or a program."),
     "audit": ("scarbon.commands.audit", "Show that the books balance, and what is in quarantine."),
     "ledger": ("scarbon.commands.ledger", "Look after the books as a database: upgrade."),
     "grid": ("scarbon.commands.grid", "Show the grid's intensity, fetch it, and say who gives it."),

@@ -29,11 +29,16 @@ from accounting.calculator import (
     calculate as multiply_out,
 )
 from scarbon import __version__
+from scarbon.equivalents import equivalents_of
 from scarbon.errors import WrongUseError
 from site_config.tables import Accelerator, CloudRegion, accelerators, cloud_regions, grid_intensity
 
 METHOD = "power × hours × grid intensity, after Lacoste, Luccioni, Schmidt and Dandres 2019, arXiv:1910.09700"
 _OTHERS = 3  # as many other devices are named
+_STATED = (
+    "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j", "co2e_location_g", "co2e_market_g",
+    "co2e_embodied_g",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class _Asked:
 @click.option("--offset", type=click.FloatRange(0, 100), metavar="PERCENT", help="Offset; shown, never subtracted.")
 @click.option("--published", is_flag=True, help="Use the region's figure of the ML Emissions Calculator's table.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, in the field names of the books.")
+@click.option("--statement", type=click.Choice(["markdown", "latex"]), help="A paragraph for a paper, with BibTeX.")
 @click.option(
     "--list",
     "listing",
@@ -87,6 +93,7 @@ def calculate(
     offset: float | None,
     published: bool,
     as_json: bool,
+    statement: str | None,
     listing: str | None,
 ) -> None:
     """Estimate emissions from hardware, hours and place: power × hours × PUE × grid intensity.
@@ -94,6 +101,7 @@ def calculate(
     \b
     scarbon calculate --hardware "A100 SXM4 80GB" --devices 8 --hours 100 --region aws/eu-west-3
     scarbon calculate --watts 350 --hours 24 --zone SWE --pue 1.2
+    scarbon calculate --hardware "H100 SXM" --hours 240 --region us-central1 --statement latex
     """
     if listing is not None:
         _list(listing, as_json)
@@ -106,7 +114,9 @@ def calculate(
         raise WrongUseError(error.what, error.advice) from None
     except ValueError as error:
         raise WrongUseError(str(error)) from None
-    if as_json:
+    if statement is not None:
+        _print_statement(asked, statement)
+    elif as_json:
         click.echo(json.dumps(_document(asked), indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(_text(asked)))
@@ -282,10 +292,7 @@ def _document(asked: _Asked) -> dict[str, Any]:
             {"hardware": other.model, "hours": work.hours, "power_w": work.power_w, **_fields(result, other)}
             for other, work, result in _others(asked)
         ],
-        "equivalents": [
-            {"name": same.name, "amount": amount, "per": same.per, "source": same.source}
-            for amount, same in compared(asked.result.co2e_location_g)
-        ],
+        "equivalents": equivalents_of(asked.result.co2e_location_g),
     }
 
 
@@ -308,6 +315,35 @@ def _fields(result: Calculation, hardware: Accelerator | None) -> dict[str, Any]
         "coverage": 0.0,  # nothing of it was measured
         "method": "model",
     }
+
+
+def _print_statement(asked: _Asked, form: str) -> None:
+    """What `scarbon statement` says of jobs, of this calculation."""
+    from zoneinfo import ZoneInfo
+
+    from accounting.statement import Hardware, Statement
+    from scarbon.statements import Occasion, print_statement
+
+    result, fields = asked.result, _fields(asked.result, asked.hardware)
+    name = asked.hardware.model if asked.hardware is not None else f"a device of {figure(asked.work.power_w)} W"
+    stated = Statement(
+        jobs=None, jobs_unknown=0, clusters=(), start_s=None, end_s=None,
+        hardware=[Hardware(name, result.gpus, result.gpu_seconds, result.it_energy_j)], gpu_seconds=result.gpu_seconds,
+        coverage=0.0, co2e_low_g=None, co2e_high_g=None, methods=(), sources=(), water_l=None,
+        **{name: fields[name] for name in _STATED},
+    )  # fmt: skip
+    rated = asked.hardware is not None and asked.work.power_w == asked.hardware.tdp_w
+    power = f"{'a rated' if rated else 'a mean'} power of {figure(asked.work.power_w)} W"
+    devices = "1 device" if result.gpus == 1 else f"{result.gpus} devices"
+    occasion = Occasion(
+        where="private infrastructure" if asked.region is None and asked.factor.year is None else asked.factor.place,
+        zone=ZoneInfo("UTC"),
+        calculated=f"{devices} at {power} for {figure(asked.work.hours)} h",
+        pue=asked.pue_source,
+        factor=f"{asked.factor.source}{f', {_known(asked.factor)}' if _known(asked.factor) else ''}",
+        offset_g=result.offset_g,
+    )
+    print_statement(stated, occasion, form)
 
 
 def _list(listing: str, as_json: bool) -> None:
