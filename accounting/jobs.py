@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import Any
 
 from accounting.ledger.methods import METHODS
 from accounting.ledger.reading import Books, Row, one_of
 from accounting.ledger.spans import LIMITS_S, LONG
+from accounting.uncertainty import Accuracy, EnergyDoubt, Parts, emission_parts
 
 J_PER_KWH = 3.6e6
 
@@ -69,12 +71,16 @@ class JobUsage:
     pue: float | None
     coverage: float | None
     method: str
+    co2e_low_g: float | None = None  # 95 % interval of the location-based emissions
+    co2e_high_g: float | None = None
+    uncertainty: Parts | None = None  # its parts; None where the energy is unknown
 
 
-def list_jobs(books: Books, chosen: JobFilter) -> Iterator[JobUsage]:
+def list_jobs(books: Books, chosen: JobFilter, accuracy: Accuracy | None = None) -> Iterator[JobUsage]:
     """The chosen jobs in the order of their ids, as sacct lists them."""
+    accuracy = accuracy or Accuracy()
     values: dict[str, Any] = {}
-    rows = books.rows(_SELECT.format(where=_where(chosen, values)), values)
+    rows = books.rows(_SELECT.format(where=_where(chosen, values), near=_near(chosen, values)), values)
     newest: dict[tuple[str, int], int] = {}
     if not chosen.duplicates:
         for row in rows:
@@ -82,7 +88,7 @@ def list_jobs(books: Books, chosen: JobFilter) -> Iterator[JobUsage]:
             newest[key] = max(newest.get(key, 0), row["submit_s"])
     for row in rows:
         if chosen.duplicates or newest[row["cluster"], row["job_id"]] == row["submit_s"]:
-            yield _job(row)
+            yield _job(row, accuracy)
 
 
 def _rank(alias: str) -> str:
@@ -102,18 +108,72 @@ def _unknown(column: str) -> str:
 
 _PARTS = ", ".join(
     [_part(kind, column) for kind in ("gpu", "host") for column in ("held_s", "known_s", "measured_s", "energy_j")]
+    + [_part(kind, "sensor_j") for kind in ("gpu", "host")]
     + [f"SUM(u.{column}) AS {column}" for column in ("facility_j", "location_g", "market_g", "embodied_g")]
+    + [f"SUM(u.{column}) AS {column}" for column in ("edges_j2", "sharing_j", "modelled_j")]
     + [_unknown(column) for column in ("facility_j", "location_g", "market_g")]
     + [f"MAX(CASE WHEN u.kind = '{kind}' THEN {_rank('u')} END) AS {kind}_rank" for kind in ("gpu", "host")]
 )
 
 _SELECT = f"""
 SELECT a.*, {_PARTS}
-FROM attempts a LEFT JOIN usage_days u ON u.attempt_id = a.attempt_id
+FROM ({{near}}) AS near
+JOIN attempts a ON a.attempt_id = near.attempt_id
+LEFT JOIN usage_days u ON u.attempt_id = a.attempt_id
 WHERE {{where}}
 GROUP BY a.attempt_id
 ORDER BY a.cluster, a.job_id, a.submit_s
 """
+
+
+def _near(chosen: JobFilter, values: dict[str, Any]) -> str:
+    """The attempts to look at: all that are chosen and little else, by queries that an index answers from both ends.
+
+    Left to choose among the conditions of `_where`, databases go through all of a user's jobs, or everybody's.
+    """
+    if chosen.jobs is not None:
+        ways = [way for job in chosen.jobs for way in _one_job(job, values)]
+        # SQLite takes at most 500 queries in a union, and 1000 terms in a condition.
+        conditions = [" OR ".join(ways[start : start + 400]) for start in range(0, len(ways), 400)]
+    else:
+        names = [
+            one_of(column, wanted, values)
+            for column, wanted in (("user_name", chosen.users), ("account", chosen.accounts))
+            if wanted is not None
+        ]
+        conditions = [" AND ".join([*names[:1], *span]) or "1 = 1" for span in _spans(chosen, values)]
+    return " UNION ".join(f"SELECT attempt_id FROM attempts WHERE {condition}" for condition in conditions)
+
+
+def _spans(chosen: JobFilter, values: dict[str, Any]) -> Iterator[list[str]]:
+    """The window's bounds of the submit time, for each class of `accounting.ledger.spans`."""
+    until = [] if chosen.end_s is None else ["submit_s < :end_s"]
+    if chosen.start_s is None:
+        yield until
+        return
+    yield [f"span = {LONG}", *until]
+    for span, limit_s in enumerate(LIMITS_S):
+        values[f"span{span}"] = chosen.start_s - limit_s
+        yield [f"span = {span}", f"submit_s > :span{span}", *until]
+
+
+def _one_job(job: str, values: dict[str, Any]) -> Iterator[str]:
+    """A job by what was typed: a whole label, or the number of an array or heterogeneous job.
+
+    Labels are ordered by their bytes, so those that begin with `42_` or `42+` lie between two bounds.
+    """
+    yield one_of("label", [job], values)
+    if job.isdecimal():
+        yield _between(f"{job}_", f"{job}`", values)
+        yield _between(f"{job}+", f"{job},", values)
+        if int(job) < 2**63:  # what a database's integer holds
+            yield one_of("job_id", [int(job)], values)
+
+
+def _between(first: str, beyond: str, values: dict[str, Any]) -> str:
+    low, high = f"p{len(values)}", f"p{len(values) + 1}"
+    values |= {low: first, high: beyond}
+    return f"(label >= :{low} AND label < :{high})"
 
 
 def _where(chosen: JobFilter, values: dict[str, Any]) -> str:
@@ -122,7 +182,8 @@ def _where(chosen: JobFilter, values: dict[str, Any]) -> str:
         values["end_s"] = chosen.end_s
         parts.append("a.submit_s < :end_s")
     if chosen.start_s is not None:
-        parts.append(_not_over(chosen.start_s, chosen.end_s, values))
+        values["start_s"] = chosen.start_s
+        parts.append("(a.end_s IS NULL OR a.end_s >= :start_s)")
     for column, wanted in (
         ("a.cluster", chosen.clusters), ("a.user_name", chosen.users), ("a.account", chosen.accounts),
         ("a.partition_name", chosen.partitions), ("a.qos", chosen.qos), ("a.name", chosen.names),
@@ -130,43 +191,10 @@ def _where(chosen: JobFilter, values: dict[str, Any]) -> str:
     ):  # fmt: skip
         if wanted is not None:
             parts.append(one_of(column, wanted, values))
-    if chosen.jobs is not None:
-        parts.append(f"({' OR '.join(_one_job(job, values) for job in chosen.jobs)})")
     return " AND ".join(parts)
 
 
-def _not_over(start_s: float, end_s: float | None, values: dict[str, Any]) -> str:
-    """Not ended before the window; said for each class of `spans`, so that an index bounds it on both sides."""
-    values["start_s"] = start_s
-    until = "" if end_s is None else " AND a.submit_s < :end_s"
-    classes = [f"(a.span = {LONG}{until})"]
-    for span, limit_s in enumerate(LIMITS_S):
-        values[f"span{span}"] = start_s - limit_s
-        classes.append(f"(a.span = {span} AND a.submit_s > :span{span}{until})")
-    return f"(a.end_s IS NULL OR a.end_s >= :start_s) AND ({' OR '.join(classes)})"
-
-
-def _one_job(job: str, values: dict[str, Any]) -> str:
-    """A job by what was typed: a whole label, or the number of an array or heterogeneous job.
-
-    Labels are ordered by their bytes, so those that begin with `42_` or `42+` lie between two bounds.
-    """
-    whole = one_of("a.label", [job], values)
-    if not job.isdecimal():
-        return whole
-    parts = [whole, _between(f"{job}_", f"{job}`", values), _between(f"{job}+", f"{job},", values)]
-    if int(job) < 2**63:  # what a database's integer holds
-        parts.append(one_of("a.job_id", [int(job)], values))
-    return f"({' OR '.join(parts)})"
-
-
-def _between(first: str, beyond: str, values: dict[str, Any]) -> str:
-    low, high = f"p{len(values)}", f"p{len(values) + 1}"
-    values |= {low: first, high: beyond}
-    return f"(a.label >= :{low} AND a.label < :{high})"
-
-
-def _job(row: Row) -> JobUsage:
+def _job(row: Row, accuracy: Accuracy) -> JobUsage:
     gpus = row["gpus"]
     # A job that holds GPUs of whose energy nothing is known has unknown energy, whatever its host part is.
     gpu_j = row["gpu_energy_j"] if gpus or row["gpu_held_s"] else (0.0 if row["start_s"] is not None else None)
@@ -178,6 +206,8 @@ def _job(row: Row) -> JobUsage:
     market_g = None if it_j is None or row["market_g_unknown"] else row["market_g"]
     held_s = row["gpu_held_s"] or 0.0
     rank = row["gpu_rank"] if gpus or held_s else row["host_rank"]
+    parts = None if it_j is None else emission_parts(it_j, _doubt(row), accuracy)
+    low_g, high_g = (None, None) if parts is None or location_g is None else parts.interval(location_g)
     return JobUsage(
         cluster=row["cluster"],
         job_id=row["label"],
@@ -211,6 +241,19 @@ def _job(row: Row) -> JobUsage:
         pue=_ratio(facility_j, it_j),
         coverage=_ratio(row["gpu_measured_s"], held_s),
         method="none" if rank is None or it_j is None else METHODS[rank],
+        co2e_low_g=low_g,
+        co2e_high_g=high_g,
+        uncertainty=parts,
+    )
+
+
+def _doubt(row: Row) -> EnergyDoubt:
+    return EnergyDoubt(
+        # A sensor is off the same way on all days; the GPUs' sensors and the node's have nothing to do with each other.
+        sensor_j=hypot(row["gpu_sensor_j"] or 0.0, row["host_sensor_j"] or 0.0),
+        edges_j2=row["edges_j2"] or 0.0,
+        sharing_j=row["sharing_j"] or 0.0,
+        modelled_j=row["modelled_j"] or 0.0,
     )
 
 

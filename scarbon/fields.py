@@ -123,6 +123,8 @@ FIELDS = {
         Field("AllocCPUS", _text("cpus"), 10, "CPUs allocated", True),
         Field("Cluster", _text("cluster"), 10, "cluster"),
         Field("CO2e", _mass("co2e_location_g"), 10, "operational emissions by the grid's intensity (location-based)"),
+        Field("CO2eHigh", _mass("co2e_high_g"), 10, "upper end of the 95 % interval of CO2e"),
+        Field("CO2eLow", _mass("co2e_low_g"), 10, "lower end of the 95 % interval of CO2e"),
         Field("CO2eMarket", _mass("co2e_market_g"), 10, "the same by the site's contracts (market-based)"),
         Field("CO2eEmbodied", _mass("co2e_embodied_g"), 12, "share of the making of the GPUs, best estimate"),
         Field("Coverage", _coverage, 8, "share of the GPU time that was measured"),

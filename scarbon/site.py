@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from accounting.ledger.errors import wrong_zone
 from accounting.ledger.reading import Books
+from accounting.uncertainty import Accuracy
 from scarbon.errors import WrongUseError
 from site_config.load import find_config, load
 from site_config.schema import SiteConfig
@@ -52,6 +53,11 @@ def chosen_clusters(config: SiteConfig, text: str | None) -> list[str] | None:
         if name not in config.clusters:
             raise WrongUseError(f"no cluster {name!r} in the configuration", f"it has {', '.join(config.clusters)}")
     return found
+
+
+def accuracy(config: SiteConfig) -> Accuracy:
+    """What the site declares of how accurate its meters and factors are."""
+    return Accuracy(**config.uncertainty.model_dump())
 
 
 def _password(config: SiteConfig) -> str | None:

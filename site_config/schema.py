@@ -25,6 +25,7 @@ from site_config.section import (
     NotNegative,
     Positive,
     Section,
+    Share,
     Text,
     shown,
     without_password,
@@ -180,6 +181,15 @@ class Cluster(Section):
         return self
 
 
+class Uncertainty(Section):
+    """How accurate the site's meters and factors are: what 95 % of them are within, relative to the truth."""
+
+    sensor: Share = 0.05  # of each GPU's and node's own meter (NVML's specification)
+    model: Share = 0.5  # of what is modelled and not measured
+    pue: Share = 0.05
+    intensity: Share = 0.1
+
+
 class Collect(Section):
     """How `scarbon collect` runs."""
 
@@ -249,6 +259,7 @@ class SiteConfig(Section):
     grid: Grid = Field(description="for example {zone: FRA}")
     wue_l_per_kwh: NotNegative | None = None  # litres of water for a kWh of IT energy (ISO/IEC 30134-9)
     collect: Collect = Collect()
+    uncertainty: Uncertainty = Uncertainty()
 
     @property
     def grid_cache(self) -> Path:

@@ -14,7 +14,7 @@ from accounting.ledger.reading import Books
 from scarbon import __version__
 from scarbon.choosing import job_filter, job_options
 from scarbon.fields import DEFAULT_FORMAT, FIELDS, Style, parse_format, table
-from scarbon.site import open_books, site
+from scarbon.site import accuracy, open_books, site
 from site_config.schema import SiteConfig
 
 EXAMPLE = """\b
@@ -51,7 +51,7 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
     now_s = time.time()
     chosen = job_filter(config, options, now_s)
     books = open_books(config)
-    found = list_jobs(books, chosen)
+    found = list_jobs(books, chosen, accuracy(config))
     if options["as_json"]:
         _print_json(config, books, chosen, found)
         return
@@ -89,8 +89,7 @@ def _json_job(job: JobUsage) -> dict[str, Any]:
     names = (
         "cluster", "job_id", "job_id_raw", "submit", "start", "end", "state", "user", "account", "partition", "qos",
         "wckey", "name", "gpus", "gpu_seconds", "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j",
-        "co2e_location_g", "co2e_market_g", "co2e_embodied_g", "intensity_g_per_kwh", "pue", "coverage", "method",
+        "co2e_location_g", "co2e_market_g", "co2e_embodied_g", "co2e_low_g", "co2e_high_g", "intensity_g_per_kwh",
+        "pue", "coverage", "method",
     )  # fmt: skip
-    row = {name: getattr(job, name) for name in names}
-    # The interval needs the sensor's and the factors' uncertainty, which the books do not have yet: unknown, not equal.
-    return {**row, "co2e_low_g": None, "co2e_high_g": None}
+    return {name: getattr(job, name) for name in names}
