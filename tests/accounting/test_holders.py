@@ -1,257 +1,205 @@
-"""Who held what, settled: each rule of `accounting.holders` on a few seconds of one node, by hand.
-
-Times are seconds; a job's attempt is told from another by its submit time.
-"""
+"""Tags to holds, rule by rule, and where the sources disagree: the examples of docs/holders.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from accounting.holders import CLOCK_TOLERANCE_S, EPILOG_TOLERANCE_S, Hold, settle
-from accounting.model import Device, GpuSamples, Job, Reject, Tag
+from accounting.holders import Disagreements, Hold, settle
+from accounting.model import Device, GpuSamples, Job, Tag
 
-UNTIL_S = 100_000.0
-
-
-def job(start_s: int | None, end_s: int | None, job_id: int = 42, submit_s: int | None = None, **changes: Any) -> Job:
-    submit_s = submit_s if submit_s is not None else (start_s or 0) - 10
-    return Job("alpha", job_id, submit_s, str(job_id), "COMPLETED", start_s, end_s, nodes=("n1",), gpus=1, **changes)
+NOW_S = 100_000.0
 
 
-def tag(start_s: float, end_s: float | None, job_id: int = 42, **changes: Any) -> Tag:
-    """A hold that a hook saw begin, and perhaps end."""
-    words = {"uuid": "GPU-1", "index": 0, "node": "n1", "source": "journal", "exact": True, **changes}
-    return Tag(cluster="alpha", job_id=job_id, start_s=start_s, end_s=end_s, **words)
+def job(
+    job_id: int = 42, start_s: int | None = 1000, end_s: int | None = 2000, submit_s: int = 1, **changes: object
+) -> Job:
+    """An attempt on n1 with one GPU."""
+    made = Job("alpha", job_id, submit_s, str(job_id), "COMPLETED", start_s, end_s, nodes=("n1",), gpus=1)
+    return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def orphan_end(at_s: float, job_id: int = 42, **changes: Any) -> Tag:
+def hook(
+    start_s: float = 1000.5,
+    end_s: float | None = 2000.5,
+    uuid: str | None = "GPU-0",
+    job_id: int = 42,
+    **changes: object,
+) -> Tag:
+    """What a hook saw from beginning to end."""
+    made = Tag("alpha", job_id, "n1", uuid, None, start_s, end_s, "journal")
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def label(start_s: float, end_s: float, uuid: str = "GPU-0", job_id: int = 42) -> Tag:
+    """A stretch of samples that carried the job's label."""
+    return Tag("alpha", job_id, "n1", uuid, None, start_s, end_s, "hpc_job", exact=False)
+
+
+def epilog(time_s: float, **changes: object) -> Tag:
     """An epilog whose prolog was missed."""
-    return tag(at_s, at_s, job_id, exact=False, epilog_only=True, **changes)
+    return hook(time_s, time_s, exact=False, epilog_only=True, **changes)
 
 
-def seen(first_s: float, last_s: float, job_id: int = 42, **changes: Any) -> Tag:
-    """A label on samples."""
-    return tag(first_s, last_s, job_id, exact=False, source="hpc_job", **changes)
-
-
-def gpu(uuid: str, node: str, index: int) -> GpuSamples:
+def gpus() -> list[GpuSamples]:
+    """Two GPUs of n1; DCGM's index 0 is GPU-0."""
     nothing = np.zeros(0)
-    return GpuSamples(Device("alpha", uuid, node, "A100", index), nothing, nothing, nothing, nothing)
+    return [
+        GpuSamples(Device("alpha", f"GPU-{index}", "n1", "A100", index), nothing, nothing, nothing, nothing)
+        for index in range(2)
+    ]
 
 
-GPUS = [gpu("GPU-1", "n1", 0), gpu("GPU-2", "n1", 1), gpu("GPU-3", "n2", 0)]
+def spans(holds: object) -> list[tuple[int, int, str, float, float]]:
+    """Holds as (job, submitted, device, start, end)."""
+    assert isinstance(holds, list)
+    assert all(isinstance(hold, Hold) for hold in holds)
+    return [(hold.attempt.job_id, hold.attempt.submit_s, hold.uuid, hold.start_s, hold.end_s) for hold in holds]
 
 
-def holds_of(*tags: Tag, jobs: Sequence[Job]) -> list[Hold]:
-    """The holds of tags of one source, where nothing is rejected."""
-    settled = settle([("journal", tags)], jobs, GPUS, UNTIL_S)
-    assert settled.rejects == []
-    return list(settled.holds)
+def settled(
+    *sources: list[Tag], jobs: list[Job] | None = None, within_s: tuple[float, float] = (0.0, NOW_S)
+) -> tuple[list[tuple[int, int, str, float, float]], Disagreements]:
+    """Who held what by these sources, in the order of trust, and where they disagreed; nothing is rejected."""
+    named = [(tags[0].source, tags) for tags in sources]
+    found = settle(named, [job()] if jobs is None else jobs, gpus(), NOW_S, within_s)
+    assert found.rejects == []
+    return spans(found.holds), found.disagreements
 
 
-def spans(holds: Sequence[Hold]) -> list[tuple[int, str, float, float]]:
-    """(submit time, device, start, end) of each hold."""
-    return [(hold.attempt.submit_s, hold.uuid, hold.start_s, hold.end_s) for hold in holds]
-
-
-def reject_of(*tags: Tag, jobs: Sequence[Job]) -> Reject:
-    settled = settle([("journal", tags)], jobs, GPUS, UNTIL_S)
-    assert settled.holds == []
-    (reject,) = settled.rejects
-    return reject
-
+NONE = Disagreements()
 
 # --- when
 
 
-def test_what_a_hook_saw_stands() -> None:
-    (hold,) = holds_of(tag(1000.5, 2003.25), jobs=[job(1000, 2000)])
-    assert (hold.start_s, hold.end_s) == (1000.5, 2003.25)
-    assert (hold.uuid, hold.node, hold.capacity, hold.source) == ("GPU-1", "n1", 1.0, "journal")
+def test_a_hook_that_saw_both_ends_is_believed() -> None:
+    assert settled([hook(1000.5, 2003.25)]) == ([(42, 1, "GPU-0", 1000.5, 2003.25)], NONE)
 
 
 def test_a_missed_epilog_ends_where_slurm_says() -> None:
-    assert spans(holds_of(tag(1000.5, None), jobs=[job(1000, 2000)])) == [(990, "GPU-1", 1000.5, 2000)]
+    found, counts = settled([hook(1000.5, None)])
+    assert found == [(42, 1, "GPU-0", 1000.5, 2000)]
+    assert counts == Disagreements(epilogs_missing=1)
 
 
 def test_a_missed_prolog_begins_where_slurm_says() -> None:
-    assert spans(holds_of(orphan_end(2003), jobs=[job(1000, 2000)])) == [(990, "GPU-1", 1000, 2000)]
+    found, counts = settled([epilog(2000.75)])
+    assert found == [(42, 1, "GPU-0", 1000, 2000)]
+    assert counts == Disagreements(prologs_missing=1)
 
 
-def test_a_label_is_bound_by_slurms_times() -> None:
-    assert spans(holds_of(seen(1020, 1980), jobs=[job(1000, 2000)])) == [(990, "GPU-1", 1000, 2000)]
+def test_a_job_that_runs_misses_no_epilog() -> None:
+    found, counts = settled([hook(1000.5, None)], jobs=[job(end_s=None)])
+    assert found == [(42, 1, "GPU-0", 1000.5, NOW_S)]
+    assert counts == NONE
 
 
-def test_a_job_that_runs_holds_until_the_run_ends() -> None:
-    for one in (tag(1000.5, None), seen(1020, 5000)):
-        ((_, _, _, end_s),) = spans(holds_of(one, jobs=[job(1000, None)]))
-        assert end_s == UNTIL_S
+def test_a_reboot_in_the_middle() -> None:
+    """The node crashed: no epilog. Slurm noticed at 1500 and ran the job again from 1700 on, with both hooks."""
+    jobs = [job(end_s=1500, submit_s=1), job(start_s=1700, end_s=2700, submit_s=1500)]
+    found, counts = settled([hook(1000.5, None), hook(1700.5, 2700.5)], jobs=jobs)
+    assert found == [(42, 1, "GPU-0", 1000.5, 1500), (42, 1500, "GPU-0", 1700.5, 2700.5)]
+    assert counts == Disagreements(epilogs_missing=1)
 
 
-@pytest.mark.parametrize("late_s", [0, 30, EPILOG_TOLERANCE_S])
-def test_an_epilog_may_be_late_and_the_job_pays_until_then(late_s: float) -> None:
-    """The devices are not free before it has run."""
-    ((_, _, _, end_s),) = spans(holds_of(tag(1000, 2000 + late_s), jobs=[job(1000, 2000)]))
-    assert end_s == 2000 + late_s
+def test_an_epilog_of_a_later_attempt_ends_no_hold_after_that_attempt_began() -> None:
+    """Both the first attempt's epilog and the second one's prolog were missed, so the journal has one long hold."""
+    jobs = [job(end_s=1500, submit_s=1), job(start_s=1700, end_s=2700, submit_s=1500)]
+    found, counts = settled([hook(1000.5, 2700.5)], jobs=jobs)
+    assert found == [(42, 1, "GPU-0", 1000.5, 1700)]
+    assert counts.ended_late == 1
 
 
-def test_an_epilog_that_is_later_than_can_be_is_not_believed() -> None:
-    ((_, _, _, end_s),) = spans(holds_of(tag(1000, 2000 + 9 * EPILOG_TOLERANCE_S), jobs=[job(1000, 2000)]))
-    assert end_s == 2000 + EPILOG_TOLERANCE_S
+def test_an_end_long_after_slurms_is_not_believed() -> None:
+    """Slurm ended the job at 2000; its epilog came two hours later, when the node was back."""
+    found, counts = settled([hook(1000.5, 9200.0)])
+    assert found == [(42, 1, "GPU-0", 1000.5, 2000 + 3600)]
+    assert counts == Disagreements(ended_late=1)
 
 
-def test_a_hold_of_no_time_pays_nothing() -> None:
-    assert holds_of(tag(1000, 1000), jobs=[job(1000, 1000)]) == []
+@pytest.mark.parametrize(("end_s", "late"), [(2060.0, 0), (2061.0, 1)])
+def test_an_end_is_late_after_a_minute(end_s: float, late: int) -> None:
+    found, counts = settled([hook(1000.5, end_s)])
+    assert found == [(42, 1, "GPU-0", 1000.5, end_s)]
+    assert counts == Disagreements(ended_late=late)
 
 
-def test_a_hook_that_ran_twice_is_one_hold() -> None:
-    assert spans(holds_of(tag(1000, None), tag(1500, 2001), jobs=[job(1000, 2000)])) == [(990, "GPU-1", 1000, 2001)]
+def test_a_label_in_passing_is_bounded_by_slurm() -> None:
+    assert settled([label(1100, 1900)]) == ([(42, 1, "GPU-0", 1000, 2000)], NONE)
 
 
-# --- which attempt
+def test_a_single_sample_names_the_attempt_that_it_lies_in() -> None:
+    """The first attempt's end is nearer than the second one's, and yet the sample is the second one's."""
+    jobs = [job(end_s=1500, submit_s=1), job(start_s=1510, end_s=9000, submit_s=1500)]
+    assert settled([label(1520, 1520)], jobs=jobs) == ([(42, 1500, "GPU-0", 1510, 9000)], NONE)
 
-FIRST, SECOND = job(1000, 2000), job(2100, 9000)
-RUNS = [FIRST, SECOND]
 
+# --- which device, which source
 
-def test_a_requeued_jobs_attempts_each_hold_for_themselves() -> None:
-    found = holds_of(tag(1000.2, 2000.4), tag(2100.2, 9000.4, restart=1), jobs=RUNS)
-    assert spans(found) == [(990, "GPU-1", 1000.2, 2000.4), (2090, "GPU-1", 2100.2, 9000.4)]
 
+def test_an_index_stands_for_the_device_that_has_it() -> None:
+    tag = hook(uuid=None, index=1)
+    assert settled([tag])[0] == [(42, 1, "GPU-1", 1000.5, 2000.5)]
 
-def test_a_crashed_nodes_open_hold_is_the_attempts_that_began_then() -> None:
-    """No epilog ran, the second attempt is the longer one, and still the first does not reach into it."""
-    found = holds_of(tag(1000.2, None), tag(2100.2, 9000.4), jobs=RUNS)
-    assert spans(found) == [(990, "GPU-1", 1000.2, 2000), (2090, "GPU-1", 2100.2, 9000.4)]
 
+def test_the_first_source_counts_where_a_later_one_names_another_device() -> None:
+    found, counts = settled([hook()], [label(1100, 1900, "GPU-1")])
+    assert found == [(42, 1, "GPU-0", 1000.5, 2000.5)]
+    assert counts == Disagreements(other_devices=1)
 
-def test_an_orphan_epilog_is_the_attempts_that_ended_then() -> None:
-    assert spans(holds_of(orphan_end(2003), jobs=RUNS)) == [(990, "GPU-1", 1000, 2000)]
-    assert spans(holds_of(orphan_end(9003), jobs=RUNS)) == [(2090, "GPU-1", 2100, 9000)]
 
+def test_a_later_source_that_knows_less_does_not_disagree() -> None:
+    both = [hook(), hook(uuid="GPU-1")]
+    found, counts = settled(both, [label(1100, 1900)], jobs=[job(gpus=2)])
+    assert len(found) == 2
+    assert counts == NONE
 
-def test_a_label_across_both_attempts_is_both() -> None:
-    """Samples are seldom, and a requeued job keeps its number: the label was never seen to go."""
-    assert spans(holds_of(seen(1020, 8980), jobs=RUNS)) == [(990, "GPU-1", 1000, 2000), (2090, "GPU-1", 2100, 9000)]
 
+def test_a_later_source_fills_in_for_jobs_that_the_first_does_not_know() -> None:
+    jobs = [job(), job(43, 3000, 4000)]
+    found, counts = settled([hook()], [label(1100, 1900), label(3100, 3900, job_id=43)], jobs=jobs)
+    assert found == [(42, 1, "GPU-0", 1000.5, 2000.5), (43, 1, "GPU-0", 3000, 4000)]
+    assert counts == NONE
 
-def test_a_number_that_was_given_again_is_the_job_of_its_time() -> None:
-    """Job numbers begin again at MaxJobId."""
-    old, new = job(1000, 2000), job(90_000, 95_000)
-    assert spans(holds_of(tag(90_001, 95_001), jobs=[old, new])) == [(89_990, "GPU-1", 90_001, 95_001)]
 
+# --- held twice
 
-def test_an_open_hold_of_a_number_that_was_given_again_is_not_the_new_jobs() -> None:
-    """Its epilog was missed years ago."""
-    assert reject_of(tag(1000, None), jobs=[job(90_000, 95_000)]).reason == (
-        "job 42 did not run at that time by Slurm's accounting"
-    )
 
+def test_a_device_that_two_jobs_held_whole_is_counted_once_for_the_second() -> None:
+    """Slurm gave each of them a GPU of its own, but the mapping still names the first one's."""
+    jobs = [job(), job(43, 1500, 2500)]
+    found, counts = settled([hook()], [label(1600, 2400, job_id=43)], jobs=jobs)
+    assert found == [(42, 1, "GPU-0", 1000.5, 2000.5), (43, 1, "GPU-0", 1500, 2500)]
+    assert counts == Disagreements(held_twice=1)
 
-def test_attempts_that_never_started_hold_nothing() -> None:
-    assert spans(holds_of(tag(2100, 9001), jobs=[job(None, 1500, submit_s=1), SECOND])) == [
-        (2090, "GPU-1", 2100, 9001)
-    ]  # fmt: skip
 
+def test_jobs_that_follow_each_other_may_overlap_by_a_clocks_difference() -> None:
+    jobs = [job(), job(43, 2000, 2500)]
+    assert settled([hook(1000.5, 2030.0), hook(2000.5, 2500.5, job_id=43)], jobs=jobs)[1] == NONE
 
-@pytest.mark.parametrize("early_s", [0, 1, CLOCK_TOLERANCE_S])
-def test_clocks_may_differ_a_little(early_s: float) -> None:
-    (hold,) = holds_of(tag(1000 - early_s, 2000), jobs=[job(1000, 2000)])
-    assert hold.attempt.submit_s == 990
 
+@pytest.mark.parametrize("shared", [{"shards": 2, "gpus": 0}, {"mps_percent": 50, "gpus": 0}])
+def test_jobs_that_share_by_slurm_are_no_disagreement(shared: dict[str, int]) -> None:
+    jobs = [job(**shared), job(43, 1500, 2500, **shared)]
+    assert settled([hook(), hook(1500.5, 2500.5, job_id=43)], jobs=jobs)[1] == NONE
 
-# --- which device
 
+# --- the window
 
-def test_a_device_by_its_place_where_the_hook_did_not_know_its_uuid() -> None:
-    assert spans(holds_of(tag(1000, 2000, uuid=None, index=1), jobs=[FIRST])) == [(990, "GPU-2", 1000, 2000)]
-    assert spans(holds_of(tag(1000, 2000, uuid=None, index=0, node="n2"), jobs=[FIRST])) == [
-        (990, "GPU-3", 1000, 2000)
-    ]  # fmt: skip
 
+def test_each_is_counted_in_one_window_only() -> None:
+    """The job runs from 1000 to 2000; windows of 500 s."""
+    tags = [hook(1000.5, None)], [label(1100, 1900, "GPU-1")]
+    counts = [settled(*tags, within_s=(start_s, start_s + 500))[1] for start_s in range(500, 2500, 500)]
+    assert counts == [NONE, Disagreements(other_devices=1), NONE, Disagreements(epilogs_missing=1)]
 
-def test_a_device_that_nobody_sampled_is_held_by_its_uuid() -> None:
-    """Its energy is unknown, and its time is not."""
-    assert spans(holds_of(tag(1000, 2000, uuid="GPU-9"), jobs=[FIRST])) == [(990, "GPU-9", 1000, 2000)]
 
-
-def test_every_device_of_a_job() -> None:
-    found = holds_of(tag(1000, 2000), tag(1000, 2000, uuid="GPU-2", index=1), jobs=[FIRST])
-    assert [hold.uuid for hold in found] == ["GPU-1", "GPU-2"]
-
-
-def test_two_instances_of_a_gpu_are_two_holds() -> None:
-    found = holds_of(tag(1000, 2000, mig="1"), tag(1000, 2000, mig="2"), jobs=[FIRST])
-    assert [hold.mig for hold in found] == ["1", "2"]
-    assert all(0 < hold.capacity < 1 for hold in found)
-
-
-# --- which source
-
-
-def sources(*by_source: tuple[str, list[Tag]], jobs: Sequence[Job]) -> list[tuple[str, str]]:
-    settled = settle(by_source, jobs, GPUS, UNTIL_S)
-    assert settled.rejects == []
-    return sorted((hold.uuid, hold.source) for hold in settled.holds)
-
-
-def test_the_first_source_that_knows_an_attempt_on_a_node_wins() -> None:
-    """The label says another GPU, as it does where the mapping folder was written by Slurm's index."""
-    found = sources(("journal", [tag(1000, 2000)]), ("hpc_job", [seen(1020, 1980, uuid="GPU-2")]), jobs=[FIRST])
-    assert found == [("GPU-1", "journal")]
-
-
-def test_the_order_of_trust_is_the_sites() -> None:
-    found = sources(("hpc_job", [seen(1020, 1980, uuid="GPU-2")]), ("journal", [tag(1000, 2000)]), jobs=[FIRST])
-    assert found == [("GPU-2", "hpc_job")]
-
-
-def test_another_node_may_be_known_by_another_source() -> None:
-    """The hook ran on one of two nodes."""
-    found = sources(
-        ("journal", [tag(1000, 2000)]),
-        ("hpc_job", [seen(1020, 1980), seen(1020, 1980, uuid="GPU-3", node="n2")]),
-        jobs=[FIRST],
-    )
-    assert found == [("GPU-1", "journal"), ("GPU-3", "hpc_job")]
-
-
-def test_another_attempt_may_be_known_by_another_source() -> None:
-    found = sources(("journal", [tag(1000, 2000)]), ("hpc_job", [seen(2200, 8000)]), jobs=RUNS)
-    assert found == [("GPU-1", "hpc_job"), ("GPU-1", "journal")]
-
-
-# --- what cannot be settled
-
-
-def test_a_job_that_slurm_does_not_know() -> None:
-    one = tag(1000, 2000, 43)
-    reject = reject_of(one, jobs=[FIRST])
-    assert reject.reason == "job 43 is not in Slurm's accounting of cluster alpha"
-    assert (reject.source, reject.raw) == ("journal", repr(one))
-    assert reject.where.startswith("journal on n1, at 1000.000")
-
-
-def test_a_time_at_which_the_job_did_not_run() -> None:
-    reject = reject_of(tag(5000, 6000), jobs=[FIRST])
-    assert reject.reason == "job 42 did not run at that time by Slurm's accounting"
-
-
-def test_a_device_that_nobody_knows() -> None:
-    reject = reject_of(tag(1000, 2000, uuid=None, index=7), jobs=[FIRST])
-    assert reject.reason == "no device with index 7 is known on node n1, and the tag has no UUID"
-
-
-def test_what_lies_outside_of_the_window_is_another_windows_to_reject() -> None:
-    for one in (tag(1000, 2000, 43), tag(1000, None, 43), orphan_end(9000, 43)):
-        settled = settle([("journal", [one])], [FIRST], GPUS, UNTIL_S, (3000, 8000))
-        assert (settled.holds, settled.rejects) == ([], [])
-
-
-def test_a_bad_tag_costs_no_other() -> None:
-    settled = settle([("journal", [tag(1000, 2000, 43), tag(1000, 2000)])], [FIRST], GPUS, UNTIL_S)
-    assert (len(settled.holds), len(settled.rejects)) == (1, 1)
+def test_a_tag_of_a_job_that_slurm_does_not_know_is_rejected_in_its_window() -> None:
+    for within_s, count in (((0.0, NOW_S), 1), ((5000.0, NOW_S), 0)):
+        found = settle([("journal", [hook(job_id=7)])], [job()], gpus(), NOW_S, within_s)
+        assert list(found.holds) == []
+        assert [reject.reason for reject in found.rejects] == [
+            "job 7 is not in Slurm's accounting of cluster alpha"
+        ] * count
