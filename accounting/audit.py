@@ -6,11 +6,13 @@ postings of jobs, idle from the pieces that nobody held. They must agree to `TOL
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from accounting.holders import Disagreements
 from accounting.ledger.reading import Books, Row
 
 #: Of what was metered; what is left to floating point in sums of millions of pieces.
@@ -51,6 +53,7 @@ class Audit:
     devices: Sequence[Line]
     jobs_unknown: int  # attempts that held GPUs of whose energy nothing is known
     quarantine: Mapping[str, int]  # rows by source
+    holders: Mapping[str, int]  # how often the sources of holders disagreed, by the names of `holders.Disagreements`
 
     @property
     def balanced(self) -> bool:
@@ -71,7 +74,25 @@ def audit(books: Books, start_s: float | None, end_s: float | None) -> Audit:
     ]
     unknown = books.rows(_UNKNOWN, values)[0]["attempts"]
     quarantine = {row["source"]: row["count_of"] for row in books.rows(_QUARANTINE)}
-    return Audit(clusters, devices, unknown, quarantine)
+    return Audit(clusters, devices, unknown, quarantine, _holders(books, values["start_s"], values["end_s"]))
+
+
+def _holders(books: Books, start_s: float, end_s: float) -> dict[str, int]:
+    """The disagreements of the runs in force whose windows lie in [start_s, end_s).
+
+    A run is not in force once a later one has accounted all of its window again. Two that overlap in part both count.
+    """
+    counts = dict.fromkeys((field.name for field in fields(Disagreements)), 0)
+    later: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in books.rows("SELECT cluster, start_s, end_s, summary FROM runs ORDER BY run_id DESC"):
+        a, b = row["start_s"], row["end_s"]
+        if any(first <= a and b <= last for first, last in later[row["cluster"]]):
+            continue
+        later[row["cluster"]].append((a, b))
+        if start_s <= a and b <= end_s:
+            for name, count in json.loads(row["summary"]).get("holders", {}).items():
+                counts[name] += count
+    return counts
 
 
 def quarantined(books: Books) -> Sequence[Row]:

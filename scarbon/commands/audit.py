@@ -22,6 +22,15 @@ Examples:
   scarbon audit --quarantine
 """
 
+#: `accounting.holders.Disagreements`, for people.
+DISAGREEMENTS = {
+    "other_devices": "holds of a job on a node for which a later source names another device than the first",
+    "epilogs_missing": "holds of which no epilog was seen, ended by Slurm's record",
+    "prologs_missing": "holds of which no prolog was seen, begun by Slurm's record",
+    "ended_late": "holds that ended more than a minute after Slurm's end of the job",
+    "held_twice": "times that a job began to hold a whole GPU which another job held",
+}
+
 
 @click.command(epilog=EXAMPLE)
 @click.option("-S", "--starttime", metavar="TIME", help="Hours that begin from here on. [default: all]")
@@ -71,6 +80,9 @@ def _print(found: Audit) -> None:
     click.echo(f"\n{verdict}")
     if found.jobs_unknown:
         click.echo(f"{found.jobs_unknown} jobs held GPUs of whose energy nothing is known (method none).")
+    for name, count in found.holders.items():
+        if count:
+            click.echo(f"{count} {DISAGREEMENTS[name]} (docs/holders.md).")
     for source, count in found.quarantine.items():
         click.echo(f"{count} rows of {source} are in quarantine; see scarbon audit --quarantine")
 
@@ -112,5 +124,6 @@ def _print_json(found: Audit, start_s: float | None, end_s: float | None) -> Non
         "clusters": clusters,
         "jobs_unknown": found.jobs_unknown,
         "quarantine": dict(found.quarantine),
+        "holders": dict(found.holders),
     }
     click.echo(json.dumps(document, indent=1))
