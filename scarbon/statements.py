@@ -134,8 +134,7 @@ def _cites_mlec(statement: Statement, occasion: Occasion) -> bool:
 def _sentences(statement: Statement, occasion: Occasion, markup: Markup) -> Iterator[str]:
     yield _work(statement, occasion, markup)
     if statement.jobs_unknown:
-        what = "1 of these jobs is" if statement.jobs_unknown == 1 else f"{statement.jobs_unknown} of these jobs are"
-        yield f"The energy of {what} unknown and in none of the following figures."
+        yield f"The energy of {statement.jobs_unknown} of these jobs is unknown and in none of the following figures."
     if statement.it_energy_j is None:
         yield "Nothing is known of its energy."
         return
