@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from accounting.jobs import JobFilter
+from accounting.tags import parse_tag
 from scarbon.errors import WrongUseError
 from scarbon.site import chosen_clusters, names
 from scarbon.times import parse_time
-from site_config.schema import SiteConfig
+from site_config.kept import KnownSite
+
+if TYPE_CHECKING:
+    from site_config.schema import SiteConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +36,9 @@ _OPTIONS = (
     click.option("-r", "--partition", metavar="NAME,…", help="In these partitions."),
     click.option("-q", "--qos", metavar="NAME,…", help="With these QOS."),
     click.option("--name", metavar="NAME,…", help="With these names."),
+    click.option(
+        "--tag", "tags", metavar="KEY=VALUE", multiple=True, help="With this label (scarbon tag); several: with all."
+    ),
     click.option("-M", "--clusters", metavar="NAME,…", help="On these clusters. [default: all]"),
     click.option("-s", "--state", metavar="STATE,…", help="In these states, as they are now: R, CD, F, CANCELLED, …"),
     click.option(
@@ -49,7 +56,7 @@ def job_options(command: F) -> F:
     return command
 
 
-def job_filter(config: SiteConfig, options: Mapping[str, Any], now_s: float) -> JobFilter:
+def job_filter(config: SiteConfig | KnownSite, options: Mapping[str, Any], now_s: float) -> JobFilter:
     """What `job_options` chose. WrongUseError for what cannot be meant."""
     zone = config.site.zone
     ids = names(options["jobs"])
@@ -75,6 +82,7 @@ def job_filter(config: SiteConfig, options: Mapping[str, Any], now_s: float) -> 
         states=_states(options["state"]),
         jobs=ids,
         duplicates=options["duplicates"],
+        tags=_tags(options["tags"]),
     )
 
 
@@ -93,6 +101,13 @@ def _user_name(name: str) -> str:
         return pwd.getpwuid(int(name)).pw_name
     except (KeyError, OverflowError):
         raise WrongUseError(f"no user has the number {name} here", "name the user with -u, or say -a") from None
+
+
+def _tags(texts: Sequence[str]) -> list[tuple[str, str]]:
+    try:
+        return [parse_tag(text) for text in texts]
+    except ValueError as error:
+        raise WrongUseError(str(error), "write for example project=x") from None
 
 
 def _states(text: str | None) -> list[str] | None:

@@ -8,20 +8,28 @@ from accounting.ledger.errors import wrong_zone
 from accounting.ledger.reading import Books
 from accounting.uncertainty import Accuracy
 from scarbon.errors import WrongUseError
-from site_config.load import find_config, load
-from site_config.schema import SiteConfig
+from site_config.kept import KnownSite, load_kept
+from site_config.place import find_config
 from site_config.secrets import read_secret
 
 if TYPE_CHECKING:
     from accounting.ledger.store import Ledger
+    from site_config.schema import SiteConfig
 
 
 def site(config: str | None) -> SiteConfig:
     """The configuration that `--config`, the environment or the default place names; ConfigError where it is wrong."""
+    from site_config.load import load
+
     return load(find_config(config))
 
 
-def open_books(config: SiteConfig) -> Books:
+def known_site(config: str | None) -> KnownSite:
+    """What verbs that only ask the books need of it, at once where the file has been read before."""
+    return load_kept(find_config(config))
+
+
+def open_books(config: SiteConfig | KnownSite) -> Books:
     """The site's books for reading; LedgerError where there are none, or none of the site's calendar."""
     books = Books(config.ledger.url, _password(config))
     if books.zone != config.site.timezone:
@@ -46,7 +54,7 @@ def names(text: str | None) -> list[str] | None:
     return found
 
 
-def chosen_clusters(config: SiteConfig, text: str | None) -> list[str] | None:
+def chosen_clusters(config: SiteConfig | KnownSite, text: str | None) -> list[str] | None:
     """The clusters that an option names; WrongUseError for one that the site does not have."""
     found = names(text)
     for name in found or ():
@@ -55,10 +63,10 @@ def chosen_clusters(config: SiteConfig, text: str | None) -> list[str] | None:
     return found
 
 
-def accuracy(config: SiteConfig) -> Accuracy:
+def accuracy(config: SiteConfig | KnownSite) -> Accuracy:
     """What the site declares of how accurate its meters and factors are."""
-    return Accuracy(**config.uncertainty.model_dump())
+    return Accuracy(**vars(config.uncertainty))
 
 
-def _password(config: SiteConfig) -> str | None:
+def _password(config: SiteConfig | KnownSite) -> str | None:
     return read_secret(config.ledger.password_file, config.ledger.password_env)

@@ -6,7 +6,6 @@ and what the schema finds wrong is put back on its line.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from pathlib import Path
@@ -19,15 +18,8 @@ from pydantic import ValidationError
 from site_config.errors import ConfigError, Problem
 from site_config.schema import SiteConfig, find_zone
 
-DEFAULT_PATH = Path("/etc/scarbon/site.yaml")
-
 Key = tuple[str | int, ...]
 Place = tuple[int, int]  # line and column, from 1
-
-
-def find_config(option: str | None) -> Path:
-    """Return where the configuration is: `--config`, else `$SCARBON_CONFIG`, else `/etc/scarbon/site.yaml`."""
-    return Path(option or os.environ.get("SCARBON_CONFIG") or DEFAULT_PATH)
 
 
 def load(path: Path) -> SiteConfig:

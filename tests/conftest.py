@@ -25,8 +25,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in the environment of whoever runs the tests is not theirs to find."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What stands in the environment of whoever runs the tests is not theirs to find, nor their home to write to."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("SCARBON_CONFIG", "SLURM_TIME_FORMAT", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
 

@@ -14,7 +14,7 @@ import click
 
 from scarbon.errors import FAILED
 from scarbon.site import open_books, site
-from site_config.load import find_config
+from site_config.place import find_config
 from site_config.schema import Cluster, SiteConfig
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from accounting.ledger.reading import Books
 from scarbon import __version__
 from scarbon.choosing import job_filter, job_options
 from scarbon.fields import DEFAULT_FORMAT, FIELDS, Style, parse_format, table
-from scarbon.site import accuracy, open_books, site
-from site_config.schema import SiteConfig
+from scarbon.site import accuracy, known_site, open_books
+from site_config.kept import KnownSite
 
 EXAMPLE = """\b
 Examples:
@@ -47,7 +47,7 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
             click.echo(f"{field.name:<16} {field.about}")
         return
     fields = parse_format(options["fields"])
-    config = site(config_option)
+    config = known_site(config_option)
     now_s = time.time()
     chosen = job_filter(config, options, now_s)
     books = open_books(config)
@@ -68,7 +68,7 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
         sys.stdout.writelines(f"{line}\n" for line in table(fields, list(rows), header))
 
 
-def _print_json(config: SiteConfig, books: Books, chosen: JobFilter, found: Iterator[JobUsage]) -> None:
+def _print_json(config: KnownSite, books: Books, chosen: JobFilter, found: Iterator[JobUsage]) -> None:
     """The documented object: `meta` and `jobs`, in base units."""
     import json
 
@@ -88,7 +88,7 @@ def _print_json(config: SiteConfig, books: Books, chosen: JobFilter, found: Iter
 def _json_job(job: JobUsage) -> dict[str, Any]:
     names = (
         "cluster", "job_id", "job_id_raw", "submit", "start", "end", "state", "user", "account", "partition", "qos",
-        "wckey", "name", "gpus", "gpu_seconds", "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j",
+        "wckey", "name", "tags", "gpus", "gpu_seconds", "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j",
         "co2e_location_g", "co2e_market_g", "co2e_embodied_g", "co2e_low_g", "co2e_high_g", "intensity_g_per_kwh",
         "pue", "coverage", "method",
     )  # fmt: skip

@@ -14,9 +14,9 @@ from accounting.ledger.reading import Books
 from accounting.report import GROUPINGS, Report, Sums, make_report
 from scarbon import __version__, units
 from scarbon.errors import WrongUseError
-from scarbon.site import chosen_clusters, open_books, site
+from scarbon.site import chosen_clusters, known_site, open_books
 from scarbon.times import parse_time
-from site_config.schema import SiteConfig
+from site_config.kept import KnownSite
 
 EXAMPLE = """\b
 Examples:
@@ -48,7 +48,7 @@ def report(
 
     Groups and idle add up to the total.
     """
-    config = site(config_option)
+    config = known_site(config_option)
     first, last = _period(config, month, starttime, endtime)
     chosen = chosen_clusters(config, clusters)
     books = open_books(config)
@@ -60,7 +60,7 @@ def report(
         _print(config, made, by, first, last, missing)
 
 
-def _period(config: SiteConfig, month: str | None, start: str | None, end: str | None) -> tuple[date, date]:
+def _period(config: KnownSite, month: str | None, start: str | None, end: str | None) -> tuple[date, date]:
     """The first and the last day."""
     zone, now_s = config.site.zone, time.time()
     today = day_of(zone, now_s)
@@ -88,7 +88,7 @@ def _period(config: SiteConfig, month: str | None, start: str | None, end: str |
     return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
-def _day(config: SiteConfig, text: str, now_s: float) -> date:
+def _day(config: KnownSite, text: str, now_s: float) -> date:
     zone = config.site.zone
     time_s = parse_time(text, zone, now_s)
     day = day_of(zone, time_s)
@@ -97,7 +97,7 @@ def _day(config: SiteConfig, text: str, now_s: float) -> date:
     return day
 
 
-def _missing(config: SiteConfig, books: Books, clusters: list[str], first: date, last: date) -> list[str]:
+def _missing(config: KnownSite, books: Books, clusters: list[str], first: date, last: date) -> list[str]:
     """What of the period the books do not hold yet, in words."""
     zone = config.site.zone
     start_s, end_s = day_start(zone, first), day_start(zone, last + timedelta(days=1))
@@ -112,7 +112,7 @@ def _missing(config: SiteConfig, books: Books, clusters: list[str], first: date,
     return lines
 
 
-def _print(config: SiteConfig, made: Report, by: str, first: date, last: date, missing: list[str]) -> None:
+def _print(config: KnownSite, made: Report, by: str, first: date, last: date, missing: list[str]) -> None:
     head = (
         f"{by:<16} {'jobs':>7} {'GPU hours':>10} {'GPU energy':>11} {'host':>9} {'facility':>10} {'CO2e':>9} "
         f"{'market':>9} {'embodied':>9} {'coverage':>8}"
@@ -141,7 +141,7 @@ def _row(name: str, sums: Sums) -> str:
     )
 
 
-def _print_json(config: SiteConfig, made: Report, by: str, first: date, last: date, missing: list[str]) -> None:
+def _print_json(config: KnownSite, made: Report, by: str, first: date, last: date, missing: list[str]) -> None:
     import json
 
     meta = {

@@ -8,7 +8,8 @@ import pytest
 from site_config.errors import ConfigError
 from site_config.factors import Contract
 from site_config.grid import FileGrid, StaticGrid
-from site_config.load import find_config, load
+from site_config.load import load
+from site_config.place import find_config
 from tests.site_config.conftest import DESIGN, Problems, Read
 
 
