@@ -26,7 +26,7 @@ def in_calls(
             if isinstance(job, Reject):
                 yield job
                 continue
-            if job.end_s is None or job.end_s >= call_end_s:
+            if job.end_s is None or job.end_s > call_end_s:
                 alive.add(job.key)
             if job.key not in seen:
                 yield job

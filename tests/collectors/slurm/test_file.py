@@ -12,6 +12,7 @@ import pytest
 from accounting.model import Job, Reject
 from accounting.sources import SourceError
 from collectors.slurm.file import FileSource
+from collectors.slurm.rows import NEEDED, RowReader
 from tests.collectors.slurm import world
 from tests.collectors.slurm.test_odd_rows import ORDINARY
 
@@ -83,13 +84,19 @@ def test_steps_are_left_out(dump: Path) -> None:
     assert names(dump) == [(42, "train"), (43, "train")]
 
 
-def test_only_what_was_there_in_the_window(dump: Path) -> None:
+@pytest.mark.parametrize("met", [False, True], ids=["first", "after others like it"])
+def test_only_what_was_there_in_the_window(dump: Path, met: bool) -> None:
     """[since, until): a job that ends when the window begins is not in it, nor one that begins when it ends."""
-    dump.write_text(COLUMNS + "\n" + line(1, Start="1790812900", End="1790813000"))
-    assert [len(read(dump, *window)) for window in ((0, 1790812900), (1790813000, 2**33))] == [0, 0]
-    assert [len(read(dump, *window)) for window in ((0, 1790812901), (1790812999, 2**33))] == [1, 1]
-    dump.write_text(COLUMNS + "\n" + line(1, Start="1790813000", End="1790813000"))  # no time at all
-    assert [len(read(dump, *window)) for window in ((1790812900, 1790813000), (1790813000, 1790813001))] == [0, 1]
+    before = line(9, Start="1790812810", End="1790812820") * met
+
+    def there(since_s: float, until_s: float) -> bool:
+        return any(isinstance(job, Job) and job.job_id == 1 for job in read(dump, since_s, until_s))
+
+    dump.write_text(COLUMNS + "\n" + before + line(1, Start="1790812900", End="1790813000"))
+    assert [there(*window) for window in ((0, 1790812900), (1790813000, 2**33))] == [False, False]
+    assert [there(*window) for window in ((0, 1790812901), (1790812999, 2**33))] == [True, True]
+    dump.write_text(COLUMNS + "\n" + before + line(1, Start="1790813000", End="1790813000"))  # no time at all
+    assert [there(*window) for window in ((1790812900, 1790813000), (1790813000, 1790813001))] == [False, True]
 
 
 # --- names that break rows
@@ -285,3 +292,15 @@ def test_a_large_dump_is_not_held_in_memory(dump: Path, kind: str) -> None:
         tracemalloc.stop()
     assert jobs == count
     assert peak < 1e6
+
+
+# --- the documentation
+
+
+def test_the_dump_of_the_documentation_is_read_at_full_speed() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "slurm-sources.md").read_text(encoding="utf-8")
+    columns = next(line.strip(" \\") for line in text.splitlines() if line.startswith("  JobIDRaw,")).split(",")
+    reader = RowReader("file", "here", "alpha", columns, "¦")
+    assert reader._tail_width == 3
+    needed = next(line for line in text.splitlines() if line.startswith("- Needed columns")).split("`")[1]
+    assert set(needed.split()) == set(NEEDED)
