@@ -84,18 +84,18 @@ def test_steps_are_left_out(dump: Path) -> None:
     assert names(dump) == [(42, "train"), (43, "train")]
 
 
-@pytest.mark.parametrize("met", [False, True], ids=["first", "after others like it"])
+@pytest.mark.parametrize("met", [False, True], ids=["alone", "among others like it"])
 def test_only_what_was_there_in_the_window(dump: Path, met: bool) -> None:
     """[since, until): a job that ends when the window begins is not in it, nor one that begins when it ends."""
-    before = line(9, Start="1790812810", End="1790812820") * met
+    other = line(9, Start="1790812810", End="1790812820") * met
 
     def there(since_s: float, until_s: float) -> bool:
         return any(isinstance(job, Job) and job.job_id == 1 for job in read(dump, since_s, until_s))
 
-    dump.write_text(COLUMNS + "\n" + before + line(1, Start="1790812900", End="1790813000"))
+    dump.write_text(COLUMNS + "\n" + other + line(1, Start="1790812900", End="1790813000") + other)
     assert [there(*window) for window in ((0, 1790812900), (1790813000, 2**33))] == [False, False]
     assert [there(*window) for window in ((0, 1790812901), (1790812999, 2**33))] == [True, True]
-    dump.write_text(COLUMNS + "\n" + before + line(1, Start="1790813000", End="1790813000"))  # no time at all
+    dump.write_text(COLUMNS + "\n" + other + line(1, Start="1790813000", End="1790813000") + other)  # no time at all
     assert [there(*window) for window in ((1790812900, 1790813000), (1790813000, 1790813001))] == [False, True]
 
 
