@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import hypot
 
 from accounting.factors import SourceShare, shares_of_energy
 from accounting.jobs import JobUsage
 from accounting.ledger.reading import Books, one_of
+from accounting.uncertainty import Accuracy, EnergyDoubt, emission_parts
 
 J_PER_KWH = 3.6e6
 _MOST = 500  # jobs asked for in one query
@@ -91,7 +93,9 @@ class Statement:
         return self.co2e_location_g + self.co2e_embodied_g
 
 
-def state_jobs(books: Books, jobs: Sequence[JobUsage], wue_l_per_kwh: float | None = None) -> Statement:
+def state_jobs(
+    books: Books, jobs: Sequence[JobUsage], wue_l_per_kwh: float | None = None, accuracy: Accuracy | None = None
+) -> Statement:
     """The figures of jobs, with the hardware and the sources of the factors from the books.
 
     `wue_l_per_kwh` is litres of water for a kilowatt-hour of IT energy (WUE is defined on IT energy).
@@ -100,7 +104,11 @@ def state_jobs(books: Books, jobs: Sequence[JobUsage], wue_l_per_kwh: float | No
     rows = used(books, known)
     ended = [job.end for job in known if job.start is not None]
     seconds = sum(job.gpu_seconds for job in known)
-    it_energy_j = _sum(known, "it_energy_j")
+    it_energy_j, location_g = _sum(known, "it_energy_j"), _sum(known, "co2e_location_g")
+    low_g = high_g = None
+    if it_energy_j is not None and location_g is not None:
+        doubt = _doubt(books, rows)
+        low_g, high_g = emission_parts(it_energy_j, doubt, accuracy or Accuracy()).interval(location_g)
     return Statement(
         jobs=len(jobs),
         jobs_unknown=len(jobs) - len(known),
@@ -114,12 +122,12 @@ def state_jobs(books: Books, jobs: Sequence[JobUsage], wue_l_per_kwh: float | No
         host_energy_j=_some(known, "host_energy_j"),
         it_energy_j=it_energy_j,
         facility_energy_j=_sum(known, "facility_energy_j"),
-        co2e_location_g=_sum(known, "co2e_location_g"),
+        co2e_location_g=location_g,
         co2e_market_g=_sum(known, "co2e_market_g"),
         # A site may declare what making its GPUs emitted and not its nodes: then jobs without GPUs have no share.
         co2e_embodied_g=_sum([job for job in known if job.gpu_seconds], "co2e_embodied_g"),
-        co2e_low_g=None,
-        co2e_high_g=None,
+        co2e_low_g=low_g,
+        co2e_high_g=high_g,
         methods=_methods(rows),
         sources=shares_of_energy(books, known),
         water_l=water_l(it_energy_j, wue_l_per_kwh),
@@ -159,6 +167,9 @@ class Used:
     held_s: float
     known_s: float
     energy_j: float | None
+    modelled_j: float
+    edges_j2: float
+    sharing_j: float
 
 
 def used(books: Books, jobs: Sequence[JobUsage]) -> list[Used]:
@@ -171,14 +182,26 @@ def used(books: Books, jobs: Sequence[JobUsage]) -> list[Used]:
         for row in books.rows(_USED.format(chosen=one_of("a.job_id", ids[first : first + _MOST], values)), values):
             key = (row["cluster"], row["job_id"], row["submit_s"])
             if key in wanted:
-                rest = (row[name] for name in ("kind", "model", "method", "held_s", "known_s", "energy_j"))
-                found.append(Used(key, *rest))
+                kept = (
+                    "kind",
+                    "model",
+                    "method",
+                    "held_s",
+                    "known_s",
+                    "energy_j",
+                    "modelled_j",
+                    "edges_j2",
+                    "sharing_j",
+                )
+                found.append(Used(key, *(row[name] for name in kept)))
     return found
 
 
+_USED_COLUMNS = [field.name for field in fields(Used)][1:]
 _USED = """
 SELECT a.cluster, a.job_id, a.submit_s, u.kind, u.model, u.method, SUM(u.held_s) AS held_s, SUM(u.known_s) AS known_s,
-       SUM(u.energy_j) AS energy_j
+       SUM(u.energy_j) AS energy_j, COALESCE(SUM(u.modelled_j), 0) AS modelled_j, SUM(u.edges_j2) AS edges_j2,
+       SUM(u.sharing_j) AS sharing_j
 FROM attempts a JOIN usage_days u ON u.attempt_id = a.attempt_id
 WHERE {chosen}
 GROUP BY a.cluster, a.job_id, a.submit_s, u.kind, u.model, u.method
@@ -198,6 +221,39 @@ def _hardware(rows: Sequence[Used], jobs: Sequence[JobUsage]) -> list[Hardware]:
         seconds = sum(row.held_s for row in of_model)
         found.append(Hardware(model, max(gpus[row.job] for row in of_model), seconds, sum(known) if known else None))
     return sorted(found, key=lambda one: (-one.gpu_seconds, one.model))
+
+
+def _doubt(books: Books, rows: Sequence[Used]) -> EnergyDoubt:
+    """How uncertain the energy of all the jobs together is (`accounting.uncertainty`, "in a sum").
+
+    One meter is off by the same factor for every job that it measured, so its energies add up before their squares do.
+    """
+    jobs = {row.job for row in rows}
+    by_meter_j: dict[int, float] = defaultdict(float)
+    ids = sorted({job_id for _, job_id, _ in jobs})
+    for first in range(0, len(ids), _MOST):
+        values: dict[str, object] = {}
+        chosen = one_of("a.job_id", ids[first : first + _MOST], values)
+        for row in books.rows(_BY_METER.format(chosen=chosen), values):
+            if (row["cluster"], row["job_id"], row["submit_s"]) in jobs:
+                by_meter_j[row["meter_id"]] += row["energy_j"]
+    sharing_j: dict[JobKey, float] = defaultdict(float)
+    for one in rows:
+        sharing_j[one.job] += one.sharing_j
+    return EnergyDoubt(
+        sensor_j=hypot(*by_meter_j.values()),
+        edges_j2=sum(row.edges_j2 for row in rows),
+        sharing_j=hypot(*sharing_j.values()),
+        modelled_j=sum(row.modelled_j for row in rows),
+    )
+
+
+_BY_METER = """
+SELECT a.cluster, a.job_id, a.submit_s, u.meter_id, SUM(u.energy_j) AS energy_j
+FROM attempts a JOIN usage_slots u ON u.attempt_id = a.attempt_id
+WHERE u.superseded_by IS NULL AND u.energy_j IS NOT NULL AND u.method <> 'model' AND {chosen}
+GROUP BY a.cluster, a.job_id, a.submit_s, u.meter_id
+"""
 
 
 def _methods(rows: Sequence[Used]) -> list[MethodShare]:

@@ -19,7 +19,7 @@ from scarbon import __version__
 from scarbon.choosing import job_filter, job_options
 from scarbon.equivalents import equivalents_of
 from scarbon.errors import UserError
-from scarbon.site import open_books, site
+from scarbon.site import accuracy, open_books, site
 from site_config.schema import SiteConfig
 
 EXAMPLE = """\b
@@ -54,7 +54,7 @@ def statement(config_option: str | None, /, **options: Any) -> None:
         if options["form"] == "codecarbon":
             _print_codecarbon(config, books, jobs)
             return
-        stated = state_jobs(books, jobs, config.wue_l_per_kwh)
+        stated = state_jobs(books, jobs, config.wue_l_per_kwh, accuracy(config))
     if options["form"] == "json":
         click.echo(json.dumps(_document(config, stated), indent=1, ensure_ascii=False))
     elif options["form"] == "boamps":
