@@ -43,6 +43,9 @@ _NO_VAL64_DIGITS = 20
 #: Distinct texts remembered before they are forgotten and met anew.
 _REMEMBERED = 100_000
 
+#: Node names in the node lists that are remembered: a list of a large job has thousands.
+_REMEMBERED_NAMES = 1_000_000
+
 
 def cut_records(pieces: Iterable[bytes], end: str, broken_off: Callable[[], Exception]) -> Iterator[list[str]]:
     """Cut a text that comes piece by piece into records, each of which ends with `end`.
@@ -107,6 +110,7 @@ class RowReader:
         self._shared: dict[Any, tuple[Any, ...]] = {}
         self._tres: dict[str, tuple[Any, ...]] = {}
         self._nodes: dict[str, tuple[str, ...]] = {}
+        self._names = 0  # in all those node lists
 
     def read(self, values: Sequence[str], where: str) -> Job | Reject | None:
         """One row. `where` says where it came from, for the Reject."""
@@ -281,9 +285,12 @@ class RowReader:
 
     def _remember(self, job: Job, values: Sequence[str], node_list: str, tres: str, allocated: Allocation) -> None:
         """Keep what `jobs` needs to do such a row by itself the next time."""
-        for memory in (self._shared, self._tres, self._nodes):
+        for memory in (self._shared, self._tres):
             if len(memory) >= _REMEMBERED:
                 memory.clear()
+        if self._names >= _REMEMBERED_NAMES:
+            self._nodes.clear()
+            self._names = 0
         if self._tail_width:
             key: Any = self.separator.join(values[len(HEAD) : -self._tail_width])
         else:
@@ -296,6 +303,7 @@ class RowReader:
             job.cpus, job.memory_mb, job.gpus, job.gpu_types, job.shards, job.mps_percent, allocated.energy_j,
         )  # fmt: skip
         self._nodes[node_list] = job.nodes
+        self._names += len(job.nodes)
 
 
 def _tail_width(columns: Sequence[str]) -> int:

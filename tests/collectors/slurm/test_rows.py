@@ -69,6 +69,17 @@ def test_memory_of_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(reader._shared) <= 10
 
 
+def test_memory_of_node_lists_is_bounded_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectors.slurm.rows._REMEMBERED_NAMES", 500)
+    columns = [*HEAD, *SHARED, *TAIL]
+    reader = RowReader("file", "here", "alpha", columns, "¦")
+    lists = [f"n[{first}-{first + 99}]" for first in range(1, 1001, 7)]
+    records = ["¦".join((ORDINARY | {"NodeList": nodes})[column] for column in columns) for nodes in lists]
+    jobs = [job for job in reader.jobs([records], 0, 2**33) if isinstance(job, Job)]
+    assert [(job.nodes[0], len(job.nodes)) for job in jobs] == [(f"n{first}", 100) for first in range(1, 1001, 7)]
+    assert sum(map(len, reader._nodes.values())) <= 600
+
+
 @pytest.mark.parametrize("missing", NEEDED)
 def test_a_needed_column_that_is_missing_is_named(missing: str) -> None:
     columns = [column for column in (*HEAD, *SHARED, *TAIL) if column != missing]
