@@ -21,7 +21,7 @@ import numpy as np
 from accounting.arrays import Floats
 from accounting.attribution import Balance, Holds, Usage, attribute, divided, spread
 from accounting.clock import day_of, day_start, slot_edges
-from accounting.energy import MARGIN_S, EnergyCurve
+from accounting.energy import EnergyCurve
 from accounting.gpus import Gpu, GpuReader, Gpus
 from accounting.holders import Hold
 from accounting.host import (
@@ -30,16 +30,17 @@ from accounting.host import (
     HostMetered,
     HostModel,
     HostRule,
+    Hosts,
     host_curve,
     host_warnings,
     mean_power_w,
     node_holds,
-    windows_across,
+    read_hosts,
 )
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
 from accounting.ledger.store import Ledger
 from accounting.model import AttemptKey, FactorSlot, HostSamples, Job, Method, Node, Reject
-from accounting.reading import LOOK_OUT_S, read_bridged
+from accounting.reading import LOOK_OUT_S
 from accounting.sources import (
     Factors,
     FactorSource,
@@ -129,28 +130,28 @@ def account(
     books = _Books(cluster, rules, timeline)
     period = (timeline.start_s, timeline.end_s)
     silent_since = ledger.silent_since(cluster)
-    hosts: list[HostSamples] = []
+    hosts = Hosts((), {}, ())
     if sources.host is not None:
-        known = {key.uuid for key in silent_since if key.kind == "host"}
-        hosts = list(books.keep(read_bridged(sources.host.samples, *period, MARGIN_S, known)))
+        hosts = read_hosts(sources.host, {key.uuid for key in silent_since if key.kind == "host"}, period)
+        books.rejects += hosts.rejects
+    reach = hosts.reach_of_all(period)
     gpus = None
     if sources.gpu is not None:
         known = {key.uuid for key in silent_since if key.kind == "gpu"}
+        reader = GpuReader(sources.gpu, sources.holders, sources.jobs.jobs, rules.max_gap_s, period, reach)
         # A node's GPUs are taken off its meter window by window, so they are needed as far as its windows reach.
         taken_off = isinstance(rules.host, HostMetered) and rules.host.includes_gpus
-        reach = {one.node: windows_across(one, *period) for one in hosts if taken_off}
-        reader = GpuReader(sources.gpu, sources.holders, sources.jobs.jobs, rules.max_gap_s, period)
-        gpus = reader.read(known, lambda one: reach.get(one.device.node, period))
+        gpus = reader.read(known, lambda one: hosts.reach.get(one.device.node, period) if taken_off else period)
         books.rejects += gpus.rejects
         books.take_jobs(gpus.jobs)
     else:
-        books.take_jobs(books.keep(sources.jobs.jobs(period[0] - MARGIN_S, period[1] + MARGIN_S)))
+        books.take_jobs(books.keep(sources.jobs.jobs(*reach)))
     curves = books.book_gpus(gpus)
     if isinstance(rules.host, HostMetered):
-        books.book_nodes(hosts, curves, sources.nodes)
+        books.book_nodes(hosts.samples, curves, sources.nodes.nodes(), reach[1])
     elif rules.host is not None:
-        books.book_host(rules.host, sources.nodes)
-    last_s = {MeterKey("host", one.meter): one.last_s for one in hosts}
+        books.book_host(rules.host, sources.nodes.nodes() if isinstance(rules.host, HostBySlurm) else {})
+    last_s = {MeterKey("host", one.meter): one.last_s for one in hosts.samples}
     for gpu in gpus.devices if gpus is not None else ():
         if not gpu.curve.empty:
             last_s[MeterKey("gpu", gpu.samples.meter)] = gpu.last_s
@@ -234,12 +235,18 @@ class _Books:
         return curves
 
     def book_nodes(
-        self, hosts: Sequence[HostSamples], gpus: Mapping[str, Sequence[EnergyCurve]], source: NodeSource
+        self,
+        hosts: Sequence[HostSamples],
+        gpus: Mapping[str, Sequence[EnergyCurve]],
+        nodes: Mapping[str, Node],
+        until_s: float,
     ) -> None:
-        """Attribute each metered node's energy without its GPUs, and note the time of jobs on nodes without a meter."""
+        """Attribute each metered node's energy without its GPUs, and note the time of jobs on nodes without a meter.
+
+        What still runs holds its nodes until `until_s`.
+        """
         assert isinstance(self.rules.host, HostMetered)
-        nodes = source.nodes()
-        holds = node_holds(self.jobs, self._index, nodes, self.timeline.end_s + MARGIN_S)
+        holds = node_holds(self.jobs, self._index, nodes, until_s)
         overdrawn: dict[str, int] = {}
         strangers: list[str] = []
         for one in hosts:
@@ -262,10 +269,9 @@ class _Books:
         self._add_usage(meter, curve.method, "slurm", usage)
         self._add_balance(meter, curve.method, balance)
 
-    def book_host(self, rule: HostModel | HostBySlurm, source: NodeSource) -> None:
+    def book_host(self, rule: HostModel | HostBySlurm, nodes: Mapping[str, Node]) -> None:
         """The energy of each job's cores and memory, by a model or as Slurm has it."""
         started = [job for job in self.jobs if job.start_s is not None]
-        nodes = source.nodes() if isinstance(rule, HostBySlurm) else {}
         power_w, refused = mean_power_w(rule, started, nodes)
         usage = spread(*self._spans(started), power_w, self.timeline)
         self._add_usage(HOST, "model" if isinstance(rule, HostModel) else "slurm", "slurm", usage)

@@ -97,13 +97,16 @@ class GpuReader:
         jobs: Callable[[float, float], Iterable[Job | Reject]],
         max_gap_s: float,
         period: tuple[float, float],
+        reach: tuple[float, float],
     ) -> None:
+        """`reach`: for which span around the period holders are wanted at least."""
         self._source = source
         self._holders = holders
         self._jobs = jobs
         self._max_gap_s = max_gap_s
         self._start_s, self._end_s = period
         self._from_s, self._to_s = self._start_s - MARGIN_S, self._end_s + MARGIN_S
+        self._reach = reach
         self._samples: dict[str, GpuSamples] = {}
         self._curves: dict[str, EnergyCurve] = {}
         self._rejects: list[Reject] = []
@@ -153,6 +156,7 @@ class GpuReader:
     def _settle(self) -> Gpus:
         """Who held what, by all that has been read so far."""
         rejects = list(self._rejects)
+        from_s, to_s = min(self._from_s, self._reach[0]), max(self._to_s, self._reach[1])
 
         def kept(rows: Iterable[Job | Reject]) -> Iterator[Job]:
             for row in rows:
@@ -162,23 +166,19 @@ class GpuReader:
                     yield row
 
         # An attempt that a source names twice is taken once, as it said last.
-        jobs = list({job.key: job for job in kept(self._jobs(self._from_s, self._to_s))}.values())
+        jobs = list({job.key: job for job in kept(self._jobs(from_s, to_s))}.values())
         samples = list(self._samples.values())
         tags = []
         for holder in self._holders:
-            rows = list(holder.tags(self._from_s, self._to_s, jobs, samples))
+            rows = list(holder.tags(from_s, to_s, jobs, samples))
             rejects += [row for row in rows if isinstance(row, Reject)]
             tags.append((holder.name, [row for row in rows if not isinstance(row, Reject)]))
-        settled = settle(tags, jobs, samples, self._to_s, (self._start_s, self._end_s))
+        settled = settle(tags, jobs, samples, to_s, (self._start_s, self._end_s))
         by_device: dict[str, list[Hold]] = defaultdict(list)
         for hold in settled.holds:
             by_device[hold.uuid].append(hold)
-        devices = [
-            Gpu(one, self._curves[uuid], by_device.pop(uuid, []), self._from_s) for uuid, one in self._samples.items()
-        ]
-        devices += [
-            Gpu(_never_sampled(held[0]), EnergyCurve.unknown(), held, self._from_s) for held in by_device.values()
-        ]
+        devices = [Gpu(one, self._curves[uuid], by_device.pop(uuid, []), from_s) for uuid, one in self._samples.items()]
+        devices += [Gpu(_never_sampled(held[0]), EnergyCurve.unknown(), held, from_s) for held in by_device.values()]
         return Gpus(devices, jobs, [*rejects, *settled.rejects], settled.disagreements)
 
     def _lacks_idle_level(self, gpu: Gpu) -> bool:

@@ -28,8 +28,11 @@ import numpy as np
 
 from accounting.arrays import Floats
 from accounting.attribution import Holds
-from accounting.energy import EnergyCurve, Spans, curve_from_samples, curve_from_windows
-from accounting.model import AttemptKey, HostReadings, HostSamples, Job, Method, Node
+from accounting.edges import REACH_S
+from accounting.energy import MARGIN_S, EnergyCurve, Spans, curve_from_samples, curve_from_windows
+from accounting.model import AttemptKey, HostReadings, HostSamples, Job, Method, Node, Reject
+from accounting.reading import joined, read_bridged
+from accounting.sources import HostEnergySource
 
 #: A node with eight GPUs draws some 15 kW; a counter that moves faster than this is not believed.
 MAX_NODE_POWER_W = 50_000.0
@@ -141,14 +144,54 @@ def _holds(rows: Sequence[tuple[int, float, float, float, float]]) -> Holds:
     )
 
 
-def windows_across(samples: HostSamples, start_s: float, end_s: float) -> tuple[float, float]:
-    """From when to when the meter's sample windows reach that touch [start_s, end_s]."""
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The nodes' samples for a period, as far out as it needs them, and how far that is, by node."""
+
+    samples: Sequence[HostSamples]
+    reach: Mapping[str, tuple[float, float]]
+    rejects: Sequence[Reject]
+
+    def reach_of_all(self, period: tuple[float, float]) -> tuple[float, float]:
+        """The span for which it must be known who held what."""
+        spans = [(period[0] - MARGIN_S, period[1] + MARGIN_S), *self.reach.values()]
+        return min(span[0] for span in spans), max(span[1] for span in spans)
+
+
+def read_hosts(source: HostEnergySource, known: Collection[str], period: tuple[float, float]) -> Hosts:
+    """Read the nodes' meters for the period [start_s, end_s), and beyond where a sample window lies across its ends.
+
+    Such a window is divided by what is known on both sides of it, so that is read, too. `known` as in `read_bridged`.
+    """
+    start_s, end_s = period
+    samples: dict[str, HostSamples] = {}
+    rejects: list[Reject] = []
+    for one in read_bridged(source.samples, start_s, end_s, MARGIN_S, known):
+        if isinstance(one, Reject):
+            rejects.append(one)
+        else:
+            samples[one.node] = one
+    reach = {node: _windows_across(one, start_s, end_s) for node, one in samples.items()}
+    before = {node: span[0] for node, span in reach.items() if span[0] < start_s - MARGIN_S}
+    after = {node: span[1] for node, span in reach.items() if span[1] > end_s + MARGIN_S}
+    for nodes, a_s, b_s in (
+        (before, min(before.values(), default=start_s), start_s - MARGIN_S),
+        (after, end_s + MARGIN_S, max(after.values(), default=end_s)),
+    ):
+        for one in source.samples(a_s, b_s, set(nodes)) if nodes else ():
+            if not isinstance(one, Reject):
+                samples[one.node] = joined(samples[one.node], one)
+    return Hosts(list(samples.values()), reach, rejects)
+
+
+def _windows_across(samples: HostSamples, start_s: float, end_s: float) -> tuple[float, float]:
+    """From when to when samples say how the meter's windows that touch [start_s, end_s] are divided."""
     times = [
         time_s for part in samples.parts.values() for time_s in (part.energy_time_s, part.power_time_s) if time_s.size
     ]
     before = [float(time_s[place - 1]) for time_s in times if (place := np.searchsorted(time_s, start_s, "right"))]
     after = [float(time_s[place]) for time_s in times if (place := np.searchsorted(time_s, end_s)) < time_s.size]
-    return min([start_s, *before]), max([end_s, *after])
+    return min([start_s, *before]) - 2 * REACH_S, max([end_s, *after]) + 2 * REACH_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from accounting.arrays import Floats
 from accounting.energy import curve_from_samples
 from accounting.model import GpuSamples, HostReadings, HostSamples, MigInstance, Readings, Reject
 
@@ -96,12 +97,20 @@ def joined(one: Samples, other: Samples) -> Samples:
 
 
 def _one_instance(first: MigInstance, second: MigInstance) -> MigInstance:
-    time_s = np.concatenate((first.activity_time_s, second.activity_time_s))
-    activity = np.concatenate((first.activity, second.activity))
-    order = np.argsort(time_s, kind="stable")
-    return replace(second, activity_time_s=time_s[order], activity=activity[order])
+    time_s, activity = _in_order(first.activity_time_s, second.activity_time_s, first.activity, second.activity)
+    return replace(second, activity_time_s=time_s, activity=activity)
 
 
 def _appended(first: Readings, second: Readings) -> dict[str, Any]:
-    names = ("energy_time_s", "energy_j", "power_time_s", "power_w")
-    return {name: np.concatenate((getattr(first, name), getattr(second, name))) for name in names}
+    energy = _in_order(first.energy_time_s, second.energy_time_s, first.energy_j, second.energy_j)
+    power = _in_order(first.power_time_s, second.power_time_s, first.power_w, second.power_w)
+    return dict(zip(("energy_time_s", "energy_j", "power_time_s", "power_w"), (*energy, *power), strict=True))
+
+
+def _in_order(first_s: Floats, second_s: Floats, first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """Two stretches of one series in order of time; they may overlap."""
+    time_s, value = np.concatenate((first_s, second_s)), np.concatenate((first, second))
+    if first_s.size and second_s.size and second_s[0] < first_s[-1]:
+        order = np.argsort(time_s, kind="stable")
+        time_s, value = time_s[order], value[order]
+    return time_s, value

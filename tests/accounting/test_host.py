@@ -15,7 +15,6 @@ from accounting.host import (
     host_warnings,
     mean_power_w,
     node_holds,
-    windows_across,
 )
 from accounting.model import FactorSlot, HostReadings, HostSamples, Job, Node
 from accounting.timeline import Timeline, build_timeline
@@ -123,13 +122,6 @@ def test_what_is_interpolated_is_not_measured() -> None:
     times = np.array([0.0, 60.0, 1000.0, 1700.0, 1760.0])
     assert np.diff(found.measured_at(times)).tolist() == [60, 0, 0, 60]
     assert np.diff(found.known_at(times)).tolist() == [60, 940, 700, 60]
-
-
-def test_the_windows_that_touch_a_period() -> None:
-    parts = of_node(one=gauge([0, 60, 7000, 7060], [1] * 4), other=counter([10, 70, 6990], [1, 2, 3]))
-    assert windows_across(parts, 1000, 2000) == (60, 7000)
-    assert windows_across(parts, 60, 7000) == (10, 7000)
-    assert windows_across(parts, -5, 8000) == (-5, 8000)
 
 
 # --- who owes it

@@ -256,6 +256,21 @@ def test_a_meter_that_is_heard_again_is_accounted_anew(tmp_path: Path) -> None:
     assert in_force(in_steps) == approximately(in_force(at_once))
 
 
+def test_a_silence_across_a_cut_is_divided_by_all_that_happened_in_it(tmp_path: Path) -> None:
+    """n2's meter is silent from 02:00 to 05:00, and job 3 ran on it from 02:10 to 02:20; the books are cut at 04:00."""
+    world = simple()
+    meter = world.hosts[1].parts[""]
+    silent = (meter.energy_time_s > DAY_S + 2 * HOUR_S) & (meter.energy_time_s < DAY_S + 5 * HOUR_S)
+    heard = HostReadings(meter.energy_time_s[~silent], meter.energy_j[~silent] ** 1.0001, NOTHING, NOTHING)
+    world.hosts = [world.hosts[0], HostSamples("n2", {"": heard})]
+    world.jobs_ = [job(3, DAY_S + 2 * HOUR_S + 600, DAY_S + 2 * HOUR_S + 1200, ("n2",), 8)]
+    world.tags_ = []
+    at_once, in_steps = tmp_path / "once.db", tmp_path / "steps.db"
+    book(at_once, world, [DAY_S, END_S])
+    book(in_steps, world, [DAY_S, DAY_S + 4 * HOUR_S, END_S])
+    assert in_force(in_steps) == approximately(in_force(at_once))
+
+
 def approximately(rows: Mapping[tuple[object, ...], tuple[float | None, ...]]) -> dict[tuple[object, ...], object]:
     return {
         key: tuple(value if value is None else pytest.approx(value, rel=1e-9, abs=1e-6) for value in row)
