@@ -28,7 +28,7 @@ from accounting.timeline import Timeline
 #: How far a holder's part of what several used together may be off, as a standard deviation, of that part and times
 #: what the others have of it: by engine activity (power does not follow it exactly), and by capacity alone (somebody
 #: may have used it all).
-ACTIVITY_DOUBT = 0.2
+ACTIVITY_DOUBT = 0.1
 CAPACITY_DOUBT = 1.0
 
 #: With longer gaps between its samples a power gauge is no check of the energy counter.

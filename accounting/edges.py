@@ -49,7 +49,7 @@ UNKNOWN_DOUBT = 0.50
 
 #: By how much the time of an edge itself may be off, as a standard deviation: a hook is a moment late, Slurm's own
 #: times are whole seconds.
-CLOCK_S = 0.3
+CLOCK_S = 0.2
 
 #: How long holders must have been there for the gauge to show their level: a program starts and loads its data first.
 #: (The gauge itself is a mean over a second or less on most boards.)

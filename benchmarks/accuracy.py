@@ -14,6 +14,10 @@ samples, and the true start and end of each job:
 
 Errors are relative to the truth, without a sign: median, 90th and 99th percentile over the jobs of each class of
 length; `total` is the error of the sum over all jobs, with its sign.
+
+The last table gives each GPU's sensor an error of its own (a factor, normally distributed with a standard deviation of
+2.5 %), which no method can see, and shows for how many jobs the truth lies inside of the 95 % interval that goes
+with the figure.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import argparse
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +38,7 @@ from accounting.energy import curve_from_samples
 from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
 from accounting.model import AttemptKey
+from accounting.uncertainty import NORMAL_95, Accuracy, EnergyDoubt, energy_parts
 from scarbon.wiring import rules, sources
 from simulator.cluster import Cluster, Sampling, Troubles, make_cluster
 from simulator.hardware import A100, H100, Node, make_node
@@ -63,6 +68,9 @@ CLASSES = (("< 2 min", 0.0, 120.0), ("2-10 min", 120.0, 600.0), ("> 10 min", 600
 DAY_S = 86400
 START_S = 1_790_000_000 // DAY_S * DAY_S
 
+#: The relative error of sensors in the table of intervals, as a standard deviation.
+GAIN_SIGMA = 0.025
+
 Figures = Mapping[AttemptKey, float]
 
 
@@ -71,11 +79,12 @@ class Variant:
     """A kind of cluster: what is asked of it, and the troubles it has."""
 
     title: str
-    troubles: Troubles = Troubles()
+    short: str
+    troubles: Troubles = field(default_factory=Troubles)
     mig: bool = False
     shards: bool = False
     holders: str = "journal, hpc_job"
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 EVERYTHING = Troubles(
@@ -91,12 +100,13 @@ EVERYTHING = Troubles(
 )
 
 VARIANTS = (
-    Variant("plain GPUs, journal"),
-    Variant("GPUs that stay warm after a job (cooling 3 %)", Troubles(cooling=0.03)),
-    Variant("no journal, only the label hpc_job", holders="hpc_job"),
-    Variant("MIG GPUs, each instance profiled at each sample", mig=True),
+    Variant("plain GPUs, journal", "plain"),
+    Variant("GPUs that stay warm after a job (cooling 3 %)", "warm", Troubles(cooling=0.03)),
+    Variant("no journal, only the label hpc_job", "hpc_job only", holders="hpc_job"),
+    Variant("MIG GPUs, each instance profiled at each sample", "MIG", mig=True),
     Variant(
         "every trouble: reloads, outages, blanks, missed hooks, cooling, MIG, shards, collected apart from scrapes",
+        "every trouble",
         EVERYTHING,
         mig=True,
         shards=True,
@@ -105,20 +115,23 @@ VARIANTS = (
 )
 
 
-def simulate(variant: Variant, seed: int, days: float) -> Cluster:
-    """Eight GPUs; in a variant with MIG three of them are cut up, with shards one is shared."""
+def simulate(variant: Variant, seed: int, days: float, gain_sigma: float = 0.0) -> Cluster:
+    """Eight GPUs; in a variant with MIG three of them are cut up, with shards one is shared.
+
+    `gain_sigma` is the relative error of each GPU's sensor, as a standard deviation.
+    """
     rng = random.Random(seed)
     profiles = {0: ("3g.20gb", "3g.20gb"), 1: ("3g.20gb", "2g.10gb", "1g.5gb"), 2: ("4g.20gb", "2g.10gb")}
     nodes: list[Node] = [
-        make_node(rng, "n1", 4, A100, mig=profiles if variant.mig else None),
-        make_node(rng, "n2", 4, H100, shards={0: 4} if variant.shards else None),
+        make_node(rng, "n1", 4, A100, mig=profiles if variant.mig else None, gain_sigma=gain_sigma),
+        make_node(rng, "n2", 4, H100, shards={0: 4} if variant.shards else None, gain_sigma=gain_sigma),
     ]
     mix = Mix(submissions=int(86 * days), longest_s=DAY_S, back_to_back=0.15, requeues=0.04)
     end_s = START_S + int(days * DAY_S)
     return make_cluster("alpha", seed, START_S, end_s, nodes, mix, variant.sampling, variant.troubles)
 
 
-def ours(cluster: Cluster, holders: str) -> Figures:
+def ours(cluster: Cluster, holders: str) -> dict[AttemptKey, tuple[float, EnergyDoubt]]:
     """What the books say after the cluster's recording was accounted, day by day."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -131,10 +144,18 @@ def ours(cluster: Cluster, holders: str) -> Figures:
             account("alpha", read, declared, ledger, start_s, end_s, version="", config_digest="")
         ledger.close()
         rows = Books(config.ledger.url).rows(
-            "SELECT job_id, submit_s, SUM(energy_j) AS energy_j FROM usage_days JOIN attempts USING (attempt_id) "
-            "WHERE kind = 'gpu' GROUP BY attempt_id"
+            "SELECT job_id, submit_s, SUM(energy_j) AS energy_j, SUM(sensor_j) AS sensor_j, "
+            "SUM(edges_j2) AS edges_j2, SUM(sharing_j) AS sharing_j "
+            "FROM usage_days JOIN attempts ON attempts.attempt_id = usage_days.attempt_id "
+            "WHERE kind = 'gpu' AND energy_j IS NOT NULL GROUP BY job_id, submit_s"
         )
-    return {AttemptKey("alpha", row["job_id"], row["submit_s"]): row["energy_j"] or 0.0 for row in rows}
+    return {
+        AttemptKey("alpha", row["job_id"], row["submit_s"]): (
+            row["energy_j"],
+            EnergyDoubt(row["sensor_j"], row["edges_j2"], row["sharing_j"], 0.0),
+        )
+        for row in rows
+    }
 
 
 def tdp(readings: Readings, hold: Hold, start_s: float, end_s: float) -> float:
@@ -163,14 +184,13 @@ def _power(readings: Readings) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return readings.time_s[good], readings.power_w[good]
 
 
-def by_hold(
-    cluster: Cluster, method: Callable[[Readings, Hold, float, float], float]
-) -> Figures:
+def by_hold(cluster: Cluster, method: Callable[[Readings, Hold, float, float], float]) -> Figures:
     """A method that takes one hold after the other, with the true start and end of each."""
     readings = {one.gpu.uuid: one for one in read_all(cluster)}
     return {
         attempt.job.key: sum(
-            method(readings[hold.gpu.uuid], hold, hold.start_s, min(hold.end_s, cluster.end_s)) for hold in attempt.holds
+            method(readings[hold.gpu.uuid], hold, hold.start_s, min(hold.end_s, cluster.end_s))
+            for hold in attempt.holds
         )
         for attempt in _accounted(cluster)
     }
@@ -181,7 +201,9 @@ def interpolation(cluster: Cluster) -> Figures:
     curves = {one.device.uuid: curve_from_samples(one, np.inf) for one in gpu_samples(cluster)}
 
     def energy_j(hold: Hold) -> float:
-        start_j, end_j = curves[hold.gpu.uuid].energy_at(np.array([hold.start_s, min(hold.end_s, cluster.end_s)], float))
+        start_j, end_j = curves[hold.gpu.uuid].energy_at(
+            np.array([hold.start_s, min(hold.end_s, cluster.end_s)], float)
+        )
         return hold.share * float(end_j - start_j)
 
     return {attempt.job.key: sum(map(energy_j, attempt.holds)) for attempt in _accounted(cluster)}
@@ -229,7 +251,7 @@ def measure(variant: Variant, seeds: int, days: float) -> dict[str, Errors]:
     for seed in range(1, seeds + 1):
         cluster = simulate(variant, seed, days)
         truth = truth_of(cluster)
-        figures = {"ours": ours(cluster, variant.holders)}
+        figures = {"ours": {key: energy_j for key, (energy_j, _) in ours(cluster, variant.holders).items()}}
         figures |= {name: method(cluster) for name, method in METHODS.items()}
         for attempt in _accounted(cluster):
             one = truth.attempts[attempt.job.key]
@@ -241,18 +263,54 @@ def measure(variant: Variant, seeds: int, days: float) -> dict[str, Errors]:
     return found
 
 
+def inside(variant: Variant, seeds: int) -> Iterator[tuple[float, bool, bool]]:
+    """Of each job that has a figure: its length, whether it was shared, whether the truth lies in the interval."""
+    for seed in range(1, seeds + 1):
+        cluster = simulate(variant, seed, 1.0, GAIN_SIGMA)
+        truth = truth_of(cluster)
+        found = ours(cluster, variant.holders)
+        for attempt in _accounted(cluster):
+            if attempt.job.key not in found:
+                continue
+            energy_j, doubt = found[attempt.job.key]
+            accuracy = Accuracy(sensor=NORMAL_95 * GAIN_SIGMA)
+            low_j, high_j = energy_parts(energy_j, doubt, accuracy).interval(energy_j)
+            length_s = min(attempt.holds[0].end_s, cluster.end_s) - attempt.holds[0].start_s
+            true_j = truth.attempts[attempt.job.key].energy_j
+            yield length_s, attempt.holds[0].part is not None, low_j <= true_j <= high_j
+
+
+def report_intervals(seeds: int) -> None:
+    """Print for how many jobs the truth lies in the interval."""
+    clusters = f"{seeds} clusters of 8 GPUs x 1 day, sensors off by 2.5 %"
+    print(f"\nThe truth inside of the 95 % interval, % of jobs ({clusters})\n")
+    head = " | ".join(f"{name:^9}" for name, *_ in CLASSES)
+    print(f"{'':<28} | {head} | {'all':^15}")
+    for variant in VARIANTS:
+        rows = list(inside(variant, seeds))
+        groups = (("", (False, True)),) if not any(row[1] for row in rows) else (
+            (", whole GPU", (False,)), (", part of one", (True,))
+        )  # fmt: skip
+        for label, kinds in groups:
+            cells = []
+            for _, low_s, high_s in (*CLASSES, ("all", 0.0, np.inf)):
+                hits = [hit for length_s, shared, hit in rows if low_s <= length_s < high_s and shared in kinds]
+                cells.append(f"{100 * np.mean(hits):9.1f}")
+            print(f"{variant.short + label:<28} | {' | '.join(cells)} of {len(hits)}")
+
+
 def report(variant: Variant, found: Mapping[str, Errors]) -> None:
     """Print the variant's table."""
     some = found["ours"]
     counts = [sum(low <= length < high for length in some.length_s) for _, low, high in CLASSES]
     print(f"\n{variant.title}\n")
     head = " | ".join(f"{f'{name} ({count})':^29}" for (name, *_), count in zip(CLASSES, counts, strict=True))
-    print(f"{'error in %':<26} | {head} |   total")
-    print(f"{'':<26} | " + " | ".join([f"{'median':>9} {'p90':>9} {'p99':>9}"] * len(CLASSES)) + " |")
+    print(f"{'error in %':<30} | {head} |   total")
+    print(f"{'':<30} | " + " | ".join([f"{'median':>9} {'p90':>9} {'p99':>9}"] * len(CLASSES)) + " |")
     groups = (("", None),) if not any(some.shared) else ((", whole GPU", False), (", part of one", True))
     for name, errors in found.items():
         for label, only_shared in groups:
-            print(f"{name + label:<26.26} | {errors.row(only_shared)}")
+            print(f"{name + label:<30} | {errors.row(only_shared)}")
 
 
 def main() -> None:
@@ -266,6 +324,7 @@ def main() -> None:
     print(f"{seeds} clusters of 8 GPUs x {days:g} days for each table")
     for variant in VARIANTS:
         report(variant, measure(variant, seeds, days))
+    report_intervals(2 if options.quick else 5 * seeds)
 
 
 if __name__ == "__main__":
