@@ -5,7 +5,7 @@ A job is listed whole, as in sacct: the window chooses the jobs, and does not cu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from accounting.ledger.methods import METHODS
 from accounting.ledger.reading import Books, Row, one_of
 from accounting.ledger.spans import LIMITS_S, LONG
+from accounting.tags import parse_tags
 from accounting.uncertainty import Accuracy, EnergyDoubt, Parts, emission_parts
 
 J_PER_KWH = 3.6e6
@@ -33,6 +34,7 @@ class JobFilter:
     states: Sequence[str] | None = None
     jobs: Sequence[str] | None = None  # as typed: 42, 42_3, 42+1; 42 is the whole array or heterogeneous job
     duplicates: bool = False  # earlier attempts of requeued jobs, too
+    tags: Sequence[tuple[str, str]] = ()  # all of them (`accounting.tags`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class JobUsage:
     qos: str | None
     wckey: str | None
     name: str | None
+    tags: Mapping[str, str]
     nodes: str
     cpus: int
     memory_mb: float | None
@@ -88,7 +91,9 @@ def list_jobs(books: Books, chosen: JobFilter, accuracy: Accuracy | None = None)
             newest[key] = max(newest.get(key, 0), row["submit_s"])
     for row in rows:
         if chosen.duplicates or newest[row["cluster"], row["job_id"]] == row["submit_s"]:
-            yield _job(row, accuracy)
+            job = _job(row, accuracy)
+            if all(job.tags.get(key) == value for key, value in chosen.tags):
+                yield job
 
 
 def _rank(alias: str) -> str:
@@ -191,6 +196,9 @@ def _where(chosen: JobFilter, values: dict[str, Any]) -> str:
     ):  # fmt: skip
         if wanted is not None:
             parts.append(one_of(column, wanted, values))
+    if chosen.tags:  # which of them, the comments' readers say
+        values["tagged"] = "%scarbon:%"
+        parts.append("a.comment LIKE :tagged")
     return " AND ".join(parts)
 
 
@@ -223,6 +231,7 @@ def _job(row: Row, accuracy: Accuracy) -> JobUsage:
         qos=row["qos"],
         wckey=row["wckey"],
         name=row["name"],
+        tags=parse_tags(row["comment"]),
         nodes=row["nodes"],
         cpus=row["cpus"],
         memory_mb=row["memory_mb"],

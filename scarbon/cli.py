@@ -23,6 +23,7 @@ VERBS = {
     "doctor": ("scarbon.commands.doctor", "Say what is reachable, what is missing, and what to do."),
     "collect": ("scarbon.commands.collect", "Account device time: read the sources and write the books."),
     "jobs": ("scarbon.commands.jobs", "List jobs with their energy and CO2e, the way sacct does."),
+    "tag": ("scarbon.commands.tag", "Label a job, for a project or a phase of it."),
     "report": ("scarbon.commands.report", "Sum a month by account, with the idle line and the total."),
     "statement": ("scarbon.commands.statement", "State what jobs used and emitted, for a paper or a program."),
     "audit": ("scarbon.commands.audit", "Show that the books balance, and what is in quarantine."),

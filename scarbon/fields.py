@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from accounting.jobs import JobUsage
+from accounting.tags import format_tags
 from scarbon import units
 from scarbon.errors import WrongUseError
 
@@ -154,6 +155,9 @@ FIELDS = {
         Field("State", _text("state"), 10, "state"),
         Field("Submit", _time("submit"), 19, "when it was submitted"),
         Field("Suspended", lambda job, style: units.duration(job.suspended_s), 10, "time suspended", True),
+        Field(
+            "Tags", lambda job, style: format_tags(job.tags), -20, "labels of scarbon tag, or of --comment=scarbon:…"
+        ),
         Field("UID", _text("uid"), 6, "the user's number", True),
         Field("User", _text("user"), 9, "user"),
         Field("WCKey", _text("wckey"), 10, "workload characterisation key"),

@@ -88,8 +88,8 @@ def _print_json(config: KnownSite, books: Books, chosen: JobFilter, found: Itera
 def _json_job(job: JobUsage) -> dict[str, Any]:
     names = (
         "cluster", "job_id", "job_id_raw", "submit", "start", "end", "state", "user", "account", "partition", "qos",
-        "wckey", "name", "tags", "gpus", "gpu_seconds", "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j",
-        "co2e_location_g", "co2e_market_g", "co2e_embodied_g", "co2e_low_g", "co2e_high_g", "intensity_g_per_kwh",
-        "pue", "coverage", "method",
+        "wckey", "name", "tags", "gpus", "gpu_seconds", "gpu_energy_j", "host_energy_j", "it_energy_j",
+        "facility_energy_j", "co2e_location_g", "co2e_market_g", "co2e_embodied_g", "co2e_low_g", "co2e_high_g",
+        "intensity_g_per_kwh", "pue", "coverage", "method",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}

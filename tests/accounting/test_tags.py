@@ -1,0 +1,66 @@
+"""Labels in a job's comment."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounting.tags import format_tags, parse_tag, parse_tags, with_tags
+
+
+@pytest.mark.parametrize(
+    ("comment", "tags"),
+    [
+        (None, {}),
+        ("", {}),
+        ("nothing of ours: project=x", {}),
+        ("scarbon:project=x", {"project": "x"}),
+        ("scarbon:project=x,phase=train", {"project": "x", "phase": "train"}),
+        ("first words scarbon:project=x last=words", {"project": "x"}),
+        ("a;scarbon:project=x;b", {"project": "x"}),
+        ("scarbon:project=x and scarbon:project=y,n=2", {"project": "y", "n": "2"}),
+        ("scarbon:", {}),
+        ("scarbon:project", {}),
+        ("scarbon:project=", {}),
+        ("xscarbon:project=x", {}),
+        ("scarbon:paper=doi:10.1/2", {"paper": "doi:10.1/2"}),
+        ("scarbon:größe=x", {}),
+    ],
+)
+def test_what_a_comment_says(comment: str | None, tags: dict[str, str]) -> None:
+    assert parse_tags(comment) == tags
+
+
+@pytest.mark.parametrize(
+    ("comment", "after"),
+    [
+        (None, "scarbon:project=y"),
+        ("what I did", "what I did scarbon:project=y"),
+        ("scarbon:project=x,phase=train", "scarbon:project=y,phase=train"),
+        ("before scarbon:phase=train after", "before  after scarbon:phase=train,project=y"),
+    ],
+)
+def test_a_tag_is_added_and_the_rest_stays(comment: str | None, after: str) -> None:
+    assert with_tags(comment, {"project": "y"}) == after
+
+
+@pytest.mark.parametrize("text", ["project", "=x", "project=", "a b=c", "a=b c", "a=b,c=d", "a='b'", "a=b=c", "a=b|c"])
+def test_what_is_no_tag(text: str) -> None:
+    with pytest.raises(ValueError, match="is no tag"):
+        parse_tag(text)
+
+
+KEYS = st.text("abcXYZ012_.-", min_size=1, max_size=6)
+VALUES = st.text("abcXYZ012_.-:/@+", min_size=1, max_size=6)
+
+
+@given(
+    st.dictionaries(KEYS, VALUES, max_size=4),
+    st.dictionaries(KEYS, VALUES, min_size=1, max_size=4),
+    st.text(max_size=20),
+)
+def test_what_was_added_is_read_again(before: dict[str, str], added: dict[str, str], words: str) -> None:
+    comment = with_tags(words, before) if before else words
+    assert parse_tags(with_tags(comment, added)) == {**parse_tags(comment), **added}
+    assert dict(map(parse_tag, format_tags(added).split(","))) == added
