@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.gpus import CHECKOUT
+from tests.cluster.gpus import CHECKOUT, MINORS
 from tests.cluster.harness import Cluster
 
 SITE = """\
@@ -26,6 +26,7 @@ clusters:
       match: {{job: dcgm}}
       holders: {holders}
       journal: {journal}
+      gres_minors: {minors}
 pue: 1.25
 grid:
   zone: FRA
@@ -76,7 +77,12 @@ def open_books(folder: Path, cluster: Cluster, holders: str = "[journal, hpc_job
     """Write a site's configuration for the cluster into a folder."""
     books = Books(folder, cluster)
     books.config.write_text(
-        SITE.format(prometheus=cluster.prometheus.url, journal=cluster.journal_dir, holders=holders)
+        SITE.format(
+            prometheus=cluster.prometheus.url,
+            journal=cluster.journal_dir,
+            holders=holders,
+            minors={node: list(minors) for node, minors in MINORS.items()},
+        )
     )
     return books
 

@@ -21,6 +21,7 @@ CLUSTER = "alpha"
 PARTITION = "gpu"
 CPUS_PER_NODE = 16
 CREDENTIAL_S = 15
+SHARDS_PER_GPU = 4
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Node:
 
     name: str
     gpu_files: tuple[Path, ...]
+
+    @property
+    def shards(self) -> int:
+        """How many shards its GPUs have in all."""
+        return SHARDS_PER_GPU * len(self.gpu_files)
 
 
 class Slurm:
@@ -72,12 +78,13 @@ class Slurm:
         gres = [
             f"NodeName={node.name} Name=gpu Type=a100 File={file}\n" for node in self.nodes for file in node.gpu_files
         ]
+        gres += [f"NodeName={node.name} Name=shard Count={node.shards}\n" for node in self.nodes]
         (self.folder / "gres.conf").write_text("".join(gres))
 
         names = ",".join(node.name for node in self.nodes)
         node_lines = "".join(
             f"NodeName={node.name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={CPUS_PER_NODE} "
-            f"RealMemory=8000 Gres=gpu:a100:{len(node.gpu_files)}\n"
+            f"RealMemory=8000 Gres=gpu:a100:{len(node.gpu_files)},shard:{node.shards}\n"
             for node in self.nodes
         )
         (self.folder / "slurm.conf").write_text(
@@ -88,7 +95,7 @@ class Slurm:
             f"ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n"
             f"JobAcctGatherType=jobacct_gather/linux\nJobAcctGatherFrequency=5\n"
             f"SelectType=select/cons_tres\nSelectTypeParameters=CR_Core_Memory\nDefMemPerCPU=100\n"
-            f"GresTypes=gpu\nAccountingStorageTRES=gres/gpu\n"
+            f"GresTypes=gpu,shard\nAccountingStorageTRES=gres/gpu,gres/shard\nAccountingStoreFlags=job_comment\n"
             f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=127.0.0.1\n"
             # Towards slurmdbd this, and not AuthInfo, names the munge socket.
             f"AccountingStoragePort={dbd_port}\nAccountingStoragePass={self.munge_socket}\n"
@@ -246,7 +253,7 @@ class Slurm:
         for block in self.run("scontrol", "show", "job", "-d").split("\n\n"):
             fields = dict(re.findall(r"(\w+)=(\S+)", block))
             if fields.get("JobState") == "RUNNING":
-                held = re.findall(r"^\s+Nodes=(\S+) .*GRES=gpu:[^(\s]*\(IDX:([^)]*)\)", block, re.MULTILINE)
+                held = re.findall(r"^\s+Nodes=(\S+) .*GRES=(?:gpu|shard):[^(\s]*\(IDX:([^)]*)\)", block, re.MULTILINE)
                 running[int(fields["JobId"]), int(fields["Restarts"])] = {
                     node: expand_indices(indices) for nodes, indices in held for node in self.expand_nodes(nodes)
                 }
