@@ -103,8 +103,7 @@ def settle(
         for tag in tags:
             settled = _settle_one(tag, attempts.get((tag.cluster, tag.job_id), ()), devices, until_s)
             if isinstance(settled, str):
-                ends_s = tag.start_s if tag.end_s is None else tag.end_s
-                if tag.start_s < within_s[1] and ends_s >= within_s[0]:
+                if _is_of(within_s, tag):
                     where = f"{source} on {tag.node}, at {tag.start_s:.3f}"
                     rejects.append(Reject(source=source, where=where, raw=repr(tag), reason=settled))
                 continue
@@ -116,6 +115,18 @@ def settle(
         known |= known_here
     merged = _merge(holds)
     return Settled(merged, rejects, witnesses.disagreements(merged, within_s))
+
+
+def _is_of(within_s: tuple[float, float], tag: Tag) -> bool:
+    """Whether a tag that cannot be settled is the window's to reject.
+
+    A label that stays after its job's end (its epilog was missed) is seen in windows that do not have the job any more:
+    it belongs to the window in which it came.
+    """
+    if not tag.exact and not tag.epilog_only:
+        return within_s[0] <= tag.start_s < within_s[1]
+    ends_s = tag.start_s if tag.end_s is None else tag.end_s
+    return tag.start_s < within_s[1] and ends_s >= within_s[0]
 
 
 _Place = tuple[AttemptKey, str]  # an attempt and a node

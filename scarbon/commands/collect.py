@@ -45,7 +45,7 @@ Examples:
     metavar="[SECONDS]",
     help="… and again every 30 s, or so many, until SIGTERM or Ctrl-C.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; errors are still shown.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; what went wrong is still shown.")
 @click.pass_obj
 def collect(
     config_option: str | None,
@@ -129,8 +129,8 @@ def _collect(
     if not quiet:
         span = f"{_shown(config, start_s)} to {_shown(config, end_s)}"
         click.echo(f"{name}: accounted {span}: {done.posted} postings, {done.superseded} superseded", err=True)
-        if done.quarantined:
-            click.echo(f"{name}: {done.quarantined} rows in quarantine; see scarbon audit --quarantine", err=True)
+    if done.quarantined:
+        click.echo(f"{name}: {done.quarantined} rows in quarantine; see scarbon audit --quarantine", err=True)
     return done.quarantined > 0
 
 
