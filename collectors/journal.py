@@ -91,7 +91,8 @@ class _File:
 
 def _read_file(path: Path) -> _File:
     try:
-        text = path.read_text(encoding="utf-8", errors="backslashreplace")
+        # As bytes: reading as text would turn a carriage return into a new line, and a row is kept as it came.
+        text = path.read_bytes().decode("utf-8", errors="backslashreplace")
     except OSError as error:
         raise SourceError(f"the journal {path} cannot be read: {error.strerror}", "check its owner and mode") from None
     events: list[dict[str, Any]] = []
