@@ -41,22 +41,29 @@ _OPTIONS = (
     ),
     click.option("-M", "--clusters", metavar="NAME,…", help="On these clusters. [default: all]"),
     click.option("-s", "--state", metavar="STATE,…", help="In these states, as they are now: R, CD, F, CANCELLED, …"),
-    click.option(
-        "-S", "--starttime", metavar="TIME", help="That were there after. [default: 00:00 today; with -j: ever]"
-    ),
     click.option("-E", "--endtime", metavar="TIME", help="… and before. [default: now]"),
     click.option("-D", "--duplicates", is_flag=True, help="Earlier attempts of requeued jobs, too."),
 )
 
 
-def job_options(command: F) -> F:
-    """The options that choose jobs; `job_filter` makes of them what the books are asked."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def job_options_since(since: str) -> Callable[[F], F]:
+    """The options that choose jobs, from `since` on where nothing is said; `job_filter` reads them."""
+
+    def add(command: F) -> F:
+        for option in reversed(_OPTIONS):
+            command = option(command)
+        about = f"That were there after. [default: {since}; with -j: ever]"
+        return click.option("-S", "--starttime", metavar="TIME", help=about)(command)
+
+    return add
 
 
-def job_filter(config: SiteConfig | KnownSite, options: Mapping[str, Any], now_s: float) -> JobFilter:
+job_options = job_options_since("00:00 today")
+
+
+def job_filter(
+    config: SiteConfig | KnownSite, options: Mapping[str, Any], now_s: float, since: str = "midnight"
+) -> JobFilter:
     """What `job_options` chose. WrongUseError for what cannot be meant."""
     zone = config.site.zone
     ids = names(options["jobs"])
@@ -65,7 +72,7 @@ def job_filter(config: SiteConfig | KnownSite, options: Mapping[str, Any], now_s
             raise WrongUseError(f"{job} names a step, and energy is accounted by job", f"ask for {job.split('.')[0]}")
         if not job.replace("_", "").replace("+", "").isdecimal():
             raise WrongUseError(f"{job!r} is no job id", "write 42, 42_3 or 42+1")
-    start = options["starttime"] or (None if ids else "midnight")
+    start = options["starttime"] or (None if ids else since)
     start_s = None if start is None else parse_time(start, zone, now_s)
     end_s = parse_time(options["endtime"] or "now", zone, now_s)
     if start_s is not None and end_s < start_s:

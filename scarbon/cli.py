@@ -26,6 +26,7 @@ VERBS = {
     "tag": ("scarbon.commands.tag", "Label a job, for a project or a phase of it."),
     "report": ("scarbon.commands.report", "Sum a month by account, with the idle line and the total."),
     "statement": ("scarbon.commands.statement", "State what jobs used and emitted, for a paper or a program."),
+    "advice": ("scarbon.commands.advice", "Say how to emit less, from a person's own jobs."),
     "audit": ("scarbon.commands.audit", "Show that the books balance, and what is in quarantine."),
     "ledger": ("scarbon.commands.ledger", "Look after the books as a database: upgrade."),
     "grid": ("scarbon.commands.grid", "Show the grid's intensity, fetch it, and say who gives it."),
