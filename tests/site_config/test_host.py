@@ -1,6 +1,8 @@
 """The host's section and the meters that are known by name."""
 
+import textwrap
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +69,22 @@ def test_a_server_is_needed(problems: Problems) -> None:
     assert problems(text) == [
         "site.yaml:6: clusters.alpha.host: needs prometheus: {url: …}; there is none under gpu that it could share"
     ]
+
+
+def test_the_sections_of_the_documentation_are_accepted(read: Read) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    sections = [block.partition("```")[0] for block in page.split("```yaml\n")[1:]]
+    assert len(sections) == 5
+    methods = []
+    for section in sections:
+        text = DESIGN.replace(f"    host: {MODEL}\n", textwrap.indent(section, "    "))
+        methods.append(read(text).clusters["alpha"].host.method)
+    assert methods == ["model", "prometheus", "prometheus", "prometheus", "slurm"]
+
+
+def test_the_presets_of_the_documentation_are_all_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    table = page.partition("| `preset` |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    found = {row[0].strip("| `"): row[-1].strip(" |") == "yes" for row in rows}
+    assert found == {name: meter.includes_gpus for name, meter in host.host_meters().items()}
