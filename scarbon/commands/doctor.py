@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -19,6 +20,7 @@ from site_config.schema import Cluster, SiteConfig
 
 if TYPE_CHECKING:
     from accounting.model import GpuSamples
+    from accounting.sources import HolderSource
 
 EXAMPLE = """\b
 Example:
@@ -54,6 +56,7 @@ def _findings(option: str | None) -> Iterator[Finding]:
     for name, cluster in config.clusters.items():
         yield from _jobs(config, name)
         yield from _gpus(config, name, cluster)
+        yield from _comments(name, cluster)
 
 
 def _packages() -> Iterator[Finding]:
@@ -169,6 +172,45 @@ def _gpus(config: SiteConfig, name: str, cluster: Cluster) -> Iterator[Finding]:
             yield "FAIL", f"{name}: holders by {holder.name}: {error.what}", error.advice
         else:
             yield "ok", f"{name}: holders by {holder.name}: {tags} holds in the last day", ""
+            yield from _troubles(name, holder, now_s - 24 * HOUR_S)
+    if "gres_index" in gpu.holders and not config.gres_index_dir(name).is_dir():
+        advice = "start deploy/scarbon-poll.service (scarbon collect --watch), or take gres_index out of gpu.holders"
+        yield "warn", f"{name}: holders by gres_index: the controller was never asked", advice
+
+
+def _troubles(name: str, holder: HolderSource, since_s: float) -> Iterator[Finding]:
+    """What the hooks noted of themselves in the journal, by node, with the last message of each."""
+    from collectors.journal import Journal
+
+    if not isinstance(holder, Journal):
+        return
+    by_node: dict[str, list[str]] = {}
+    for trouble in holder.troubles(since_s):
+        by_node.setdefault(trouble.node, []).append(trouble.message)
+    for node, messages in sorted(by_node.items()):
+        found = (
+            f"{name}: the hooks of {node} had trouble {len(messages)} times in the last day, at last: {messages[-1]}"
+        )
+        yield "warn", found, "see docs/hooks.md, When something goes wrong, and the node's syslog"
+
+
+def _comments(name: str, cluster: Cluster) -> Iterator[Finding]:
+    """Whether jobs' comments, in which the labels of `scarbon tag` stand, reach Slurm's accounting."""
+    from accounting.sources import SourceError
+    from collectors.slurm.programs import Program
+    from scarbon.wiring import scontrol
+
+    program = scontrol(cluster)
+    if program is None:
+        return
+    try:
+        text = b"".join(Program([program, f"--clusters={name}", "show", "config"], 60.0, {}).output()).decode()
+    except (SourceError, UnicodeDecodeError):
+        return  # what cannot be asked is told where it is needed
+    flags = re.search(r"^AccountingStoreFlags\s*=\s*(\S*)", text, re.MULTILINE)
+    if flags and "job_comment" not in flags[1].lower().split(","):
+        advice = "set AccountingStoreFlags=job_comment in slurm.conf if you want scarbon tag and --comment=scarbon:…"
+        yield "warn", f"{name}: Slurm's accounting keeps no comments of jobs, so they have no labels", advice
 
 
 def _samples(name: str, gpus: Sequence[GpuSamples]) -> Iterator[Finding]:
