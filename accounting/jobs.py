@@ -137,9 +137,7 @@ def _near(chosen: JobFilter, values: dict[str, Any]) -> str:
     Left to choose among the conditions of `_where`, databases go through all of a user's jobs, or everybody's.
     """
     if chosen.jobs is not None:
-        ways = [way for job in chosen.jobs for way in _one_job(job, values)]
-        # SQLite takes at most 500 queries in a union, and 1000 terms in a condition.
-        conditions = [" OR ".join(ways[start : start + 400]) for start in range(0, len(ways), 400)]
+        conditions = [condition for job in chosen.jobs for condition in _one_job(job, values)]
     else:
         names = [
             one_of(column, wanted, values)
@@ -147,7 +145,11 @@ def _near(chosen: JobFilter, values: dict[str, Any]) -> str:
             if wanted is not None
         ]
         conditions = [" AND ".join([*names[:1], *span]) or "1 = 1" for span in _spans(chosen, values)]
-    return " UNION ".join(f"SELECT attempt_id FROM attempts WHERE {condition}" for condition in conditions)
+    parts = [f"SELECT attempt_id FROM attempts WHERE {condition}" for condition in conditions]
+    while len(parts) > 400:  # SQLite takes at most 500 in a union
+        unions = [" UNION ".join(parts[start : start + 400]) for start in range(0, len(parts), 400)]
+        parts = [f"SELECT attempt_id FROM ({union}) AS part" for union in unions]
+    return " UNION ".join(parts)
 
 
 def _spans(chosen: JobFilter, values: dict[str, Any]) -> Iterator[list[str]]:

@@ -51,7 +51,8 @@ def start_mariadb(processes: Processes, folder: Path) -> Database:
     command += ["--bind-address=127.0.0.1", f"--port={database.port}", f"--pid-file={folder / 'pid'}"]
     command += ["--skip-name-resolve"]  # 127.0.0.1 stays what it is, whatever /etc/hosts calls it
     # The books of a test need not survive a power cut.
-    command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
+    command += ["--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0"]
+    command += ["--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
     processes.start("mariadbd", command, user="mysql")
 
     client = ["mariadb", "--no-defaults", f"--socket={database.socket}", "--user=root", "--batch", "--execute"]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.harness import OWNER, PREFIX, clear_away_dead_runs
 from tests.cluster.processes import ClusterError, Processes, free_port
 from tests.cluster.services import start_mariadb
 
@@ -74,8 +75,11 @@ def missing() -> str | None:
 @contextmanager
 def running_servers() -> Iterator[dict[str, Server]]:
     """Start both, stop both."""
-    folder = Path(tempfile.mkdtemp(prefix="scb-db-", dir="/tmp"))
+    temp = _memory() or Path("/tmp")
+    clear_away_dead_runs(temp)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=temp))
     folder.chmod(0o755)
+    (folder / OWNER).write_text(str(os.getpid()))
     processes = Processes(folder)
     try:
         yield {
@@ -85,6 +89,12 @@ def running_servers() -> Iterator[dict[str, Server]]:
     finally:
         processes.stop_all()
         shutil.rmtree(folder)
+
+
+def _memory() -> Path | None:
+    """A folder in memory with room for both: a database made for each test is mostly waiting for the disk."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 4e9 else None
 
 
 def _start_postgresql(processes: Processes, folder: Path) -> Server:
