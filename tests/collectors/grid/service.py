@@ -22,10 +22,14 @@ class Answer:
 
 
 class Service:
-    """A service on 127.0.0.1: gives its answers in turn (the last one for ever), and keeps what it was asked."""
+    """A service on 127.0.0.1: gives its answers in turn (the last one for ever), and keeps what it was asked.
+
+    Where an answer is given for a path, that one is given there.
+    """
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
+        self.by_path: dict[str, str] = {}
         self.requests: list[Request] = []
         self.end = threading.Event()
         service = self
@@ -35,7 +39,10 @@ class Service:
                 parts = urlsplit(self.path)
                 query = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 service.requests.append(Request(parts.path, query, dict(self.headers)))
-                answer = service.answers[min(len(service.requests), len(service.answers)) - 1]
+                if parts.path in service.by_path:
+                    answer = Answer(service.by_path[parts.path])
+                else:
+                    answer = service.answers[min(len(service.requests), len(service.answers)) - 1]
                 if answer.hold:
                     service.end.wait()
                     return
