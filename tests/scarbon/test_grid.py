@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.collectors.grid.service import Answer, Service
-from tests.site import Site, scarbon
+from tests.site import Site, query, scarbon
 
 CONFIG = """\
 site: {{name: Test site, timezone: Europe/Berlin}}
@@ -168,3 +169,119 @@ def test_days_that_the_books_hold_with_other_values_are_named(mine: Site) -> Non
     mine.collect("-M", mine.cluster, *mine.window)
     assert words[:2] == ["-M", mine.cluster]
     assert "other values" not in mine.good("grid", "fetch", *mine.window).out
+
+
+# --- through a whole run: trouble with a service, and what it says later
+
+
+def hourly_of(site: Site, value: float, estimated: bool = False) -> str:
+    """Electricity Maps' answer for every hour that the site's recording touches."""
+    hours_ = range(site.start_s // 3600 * 3600, site.end_s + 3600, 3600)
+    data = [
+        {
+            "zone": "FR",
+            "carbonIntensity": value,
+            "datetime": datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "isEstimated": estimated,
+        }
+        for at_s in hours_
+    ]
+    return json.dumps({"zone": "FR", "data": data})
+
+
+@pytest.fixture
+def served(fresh: Site, service: Service, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site that asks Electricity Maps before it takes the yearly mean."""
+    monkeypatch.setattr("collectors.grid.http.sleep", lambda seconds: None)
+    (fresh.folder / "token").write_text("s3cret\n")
+    fresh.change(
+        "[{source: file, path: intensity.csv}, {source: static}]",
+        f'[{{source: electricity_maps, zone: FR, token_file: token, url: "{service.url}"}}, {{source: static}}]',
+    )
+    return fresh
+
+
+def intensities(site: Site) -> list[tuple[float, int]]:
+    """The distinct values in force, and whether they are estimates."""
+    sql = "SELECT DISTINCT value, estimated FROM factors WHERE kind = 'location' AND superseded_by IS NULL"
+    return [(value, bool(estimated)) for value, estimated in query(site.ledger, sql)]
+
+
+def emitted_g(site: Site) -> float:
+    return float(site.good("report", *day_of(site), "--format", "json").json["total"]["co2e_location_g"])
+
+
+def day_of(site: Site) -> list[str]:
+    first = datetime.fromtimestamp(site.start_s, site.zone).date()
+    last = datetime.fromtimestamp(site.end_s, site.zone).date() + timedelta(days=1)
+    return ["-S", first.isoformat(), "-E", last.isoformat()]
+
+
+TROUBLES = {
+    "an empty answer": '{"zone": "FR", "data": []}',
+    "a wrong key": Answer('{"error": "Invalid auth-token"}', 401),
+    "too often": Answer("slow down", 429, {"Retry-After": "300"}),
+    "an answer that is none": "<html>the page of a proxy</html>",
+    "out of order": Answer("out of order", 503),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
+def test_a_run_goes_on_with_the_next_source_and_says_so(served: Site, service: Service, trouble: str | Answer) -> None:
+    service.answer(trouble)
+    done = served.collect()
+    assert ("warning: electricity_maps: " in done.err) == (trouble is not TROUBLES["an empty answer"])
+    assert "s3cret" not in done.err
+    assert intensities(served) == [(56.0, True)]  # France's mean of 2023
+    by_mean_g = emitted_g(served)
+    # The service is there again: what was booked by the mean is superseded, and nothing is booked twice.
+    service.answer(hourly_of(served, 112.0))
+    served.collect()
+    assert intensities(served) == [(112.0, False)]
+    assert emitted_g(served) == pytest.approx(2 * by_mean_g, rel=1e-9)
+    served.good("audit")
+    before = served.tables()
+    asked = len(service.requests)
+    served.collect()
+    assert len(service.requests) == asked  # all of it is final and kept
+    assert {name: rows for name, rows in served.tables().items() if name != "runs"} == {
+        name: rows for name, rows in before.items() if name != "runs"
+    }
+
+
+@pytest.mark.parametrize("value", [None, -5, 99_999], ids=["null", "negative", "absurd"])
+def test_a_value_that_cannot_be_is_not_booked(served: Site, service: Service, value: float | None) -> None:
+    service.answer(hourly_of(served, value))  # type: ignore[arg-type]
+    done = served.collect()
+    assert intensities(served) == [(56.0, True)]
+    assert ("values that cannot be" in done.err) == (value is not None)
+
+
+def test_a_final_value_supersedes_what_an_estimate_gave(served: Site, service: Service) -> None:
+    service.answer(hourly_of(served, 100.0, estimated=True))
+    served.collect()
+    estimated_g = emitted_g(served)
+    assert intensities(served) == [(100.0, True)]
+    service.answer(hourly_of(served, 50.0))
+    said = served.good("grid", "fetch", *served.window).out
+    assert "the books hold 1 days with other values" in said
+    served.collect()
+    assert intensities(served) == [(50.0, False)]
+    assert emitted_g(served) == pytest.approx(estimated_g / 2, rel=1e-9)
+    (superseded,) = query(served.ledger, "SELECT COUNT(*) FROM usage_slots WHERE superseded_by IS NOT NULL")
+    assert superseded[0] > 0  # the books keep what they said before
+    assert "other values" not in served.good("grid", "fetch", *served.window).out
+
+
+def test_where_each_factor_came_from_is_in_the_books(served: Site, service: Service) -> None:
+    service.answer(hourly_of(served, 100.0))
+    served.collect()
+    rows = query(
+        served.ledger,
+        "SELECT DISTINCT kind, source, basis, retrieved_s IS NOT NULL FROM factors ORDER BY kind, source",
+    )
+    assert rows == [
+        ("location", "Electricity Maps FR, life cycle", "life cycle", 1),
+        ("market", "site.yaml", None, 0),
+        ("pue", "site.yaml", None, 0),
+    ]
