@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounting.booking import Rules, Sources, account
+from accounting.jobs import JobFilter, list_jobs
+from accounting.ledger.reading import Books
+from accounting.ledger.store import Ledger
+from accounting.model import Job, Node
+from accounting.sources import Factors
 from accounting.tags import format_tags, parse_tag, parse_tags, with_tags
 
 
@@ -64,3 +74,35 @@ def test_what_was_added_is_read_again(before: dict[str, str], added: dict[str, s
     comment = with_tags(words, before) if before else words
     assert parse_tags(with_tags(comment, added)) == {**parse_tags(comment), **added}
     assert dict(map(parse_tag, format_tags(added).split(","))) == added
+
+
+class Commented:
+    """A cluster without GPUs, and a job for each comment."""
+
+    name = "test"
+    comments = (None, "scarbon:project=x", "words scarbon:project=x,phase=b", "scarbon:project=xx", "project=x")
+
+    def jobs(self, start_s: float, end_s: float) -> Iterator[Job]:
+        for number, comment in enumerate(self.comments, 1):
+            yield Job("alpha", number, 100, str(number), "COMPLETED", 200, 300, nodes=("n1",), comment=comment)
+
+    def nodes(self) -> Mapping[str, Node]:
+        return {}
+
+
+def test_jobs_are_chosen_by_all_the_tags_that_are_asked_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    ledger, site = Ledger(url, "UTC"), Commented()
+    sources = Sources(site, None, [], None, site, lambda start_s, end_s: Factors([], [], []))
+    rules = Rules(ZoneInfo("UTC"), 600.0, None, None, {}, 5.0)
+    account("alpha", sources, rules, ledger, 0, 3600, version="t", config_digest="t")
+    ledger.close()
+
+    def chosen(*tags: tuple[str, str]) -> list[tuple[str, Mapping[str, str]]]:
+        return [(job.job_id, job.tags) for job in list_jobs(Books(url), JobFilter(tags=tags))]
+
+    two, three = ("2", {"project": "x"}), ("3", {"project": "x", "phase": "b"})
+    assert chosen() == [("1", {}), two, three, ("4", {"project": "xx"}), ("5", {})]
+    assert chosen(("project", "x")) == [two, three]
+    assert chosen(("project", "x"), ("phase", "b")) == [three]
+    assert chosen(("project", "y")) == []

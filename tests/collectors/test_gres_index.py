@@ -241,7 +241,7 @@ def test_minors_that_do_not_follow_the_bus_are_translated(tmp_path: Path) -> Non
 def test_a_clock_that_is_behind_still_names_the_attempt(tmp_path: Path) -> None:
     """The second attempt is seen, by the clock of this host, before it began and while the first one ran."""
     Sightings(tmp_path).keep([sighting(1, start_s=1790000120, restart=1, indices=(0,))])
-    jobs = [job(1, 1790000000, 1790000110, submit_s=1), job(1, 1790000120, 1790000900, submit_s=2)]
+    jobs = [job(1, 1790000000, 1790000120, submit_s=1), job(1, 1790000120, 1790000900, submit_s=2)]
     settled = settle(
         [("gres_index", [one for one in tags(tmp_path, jobs) if isinstance(one, Tag)])], jobs, [gpu(0)], 2e9
     )

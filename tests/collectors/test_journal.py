@@ -122,9 +122,9 @@ def test_a_hold_may_span_a_journal_that_was_put_aside(tmp_path: Path) -> None:
 
 
 def test_journals_that_were_put_aside_go_before_the_one_that_is_written(tmp_path: Path) -> None:
-    """By name, `n1.jsonl` would come last but `n1.000010.jsonl` before the second; by time, the clock stepped."""
-    (tmp_path / "n1.000010.jsonl").write_text(line("end", 50) + line("start", 60, restart=1))
-    (tmp_path / "n1.000002.jsonl").write_text(line("start", 100))
+    """By name, the millionth would come before the one before it; by time, as the clock stepped, all would be wrong."""
+    (tmp_path / "n1.1000000.jsonl").write_text(line("end", 50) + line("start", 60, restart=1))
+    (tmp_path / "n1.999999.jsonl").write_text(line("start", 100))
     (tmp_path / "n1-b.jsonl").write_text(line("end", 10, 43, node="n1-b"))
     found = read(tmp_path, line("end", 70, restart=1))
     assert sorted(spans(found)) == [
