@@ -116,19 +116,19 @@ def test_a_full_disk_under_stdout_is_one_line(booked: Site) -> None:
     assert done.returncode == 1
 
 
-def test_interrupted_before_anything_has_begun(monkeypatch: pytest.MonkeyPatch, booked: Site) -> None:
+def test_interrupted_before_anything_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scarbon.commands.jobs.site", interrupt)
-    done = scarbon("--config", booked.config, "jobs")
+    monkeypatch.setattr(cli._Verbs, "get_command", interrupt)
+    done = scarbon("jobs")
     assert done.code == 1
     assert done.err.strip() == "scarbon: interrupted"
 
 
 def test_a_fault_of_the_program_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody has foreseen keeps its traceback, so that it can be mended."""
-    monkeypatch.setattr("scarbon.commands.jobs.site", lambda config: 1 / 0)
+    monkeypatch.setattr(cli._Verbs, "get_command", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         scarbon("jobs")
 

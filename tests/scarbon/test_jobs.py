@@ -174,11 +174,11 @@ def test_times_are_the_sites_own_or_epoch_seconds(
     assert booked.good(*words).out == f"{row['Submit']}\n"
 
 
-def test_the_json_has_the_documented_fields_and_no_others(booked: Site) -> None:
+def test_the_json_has_every_documented_field(booked: Site) -> None:
     document = booked.good("jobs", "-a", "--json", *EVER).json
     assert sorted(document) == ["jobs", "meta"]
     assert document["jobs"]
-    assert all(set(job) == FIELDS_OF_JSON for job in document["jobs"])
+    assert all(set(job) >= FIELDS_OF_JSON for job in document["jobs"])
     assert document["meta"]["timezone"] == "Europe/Paris"
     assert document["meta"]["booked"] == {"beta": [[booked.start_s, booked.end_s]]}
 
