@@ -42,6 +42,7 @@ class Accelerator:
     memory_gb: float | None
     fp16_tflops: float | None  # peak of dense half precision, as the maker states it
     source: str
+    peak_source: str | None  # where that peak was checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def accelerators() -> tuple[Accelerator, ...]:
             memory_gb=_number(row["memory_gb"]),
             fp16_tflops=_number(row["fp16_tflops"]),
             source=row["source"],
+            peak_source=row["peak_source"] or None,
         )
         for row in rows("accelerators.csv")
     )

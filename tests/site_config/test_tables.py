@@ -8,7 +8,7 @@ from site_config import tables
 FOLDER = Path(tables.__file__).with_name("tables")
 #: What makes a row unique, and the columns that may be empty.
 FILES = {
-    "accelerators.csv": (("model",), {"aliases", "memory_gb", "fp16_tflops"}),
+    "accelerators.csv": (("model",), {"aliases", "memory_gb", "fp16_tflops", "peak_source"}),
     "cloud_regions.csv": (
         ("provider", "region"),
         {"gco2e_per_kwh", "year", "source", "published_gco2e_per_kwh", "published_source", "pue"},
@@ -68,6 +68,26 @@ def test_an_accelerator() -> None:
     h100 = next(found for found in tables.accelerators() if found.model == "NVIDIA H100 SXM5 80GB")
     assert (h100.kind, h100.tdp_w, h100.memory_gb, h100.fp16_tflops) == ("gpu", 700.0, 80.0, 989.0)
     assert h100.aliases == ("H100 SXM", "NVIDIA H100 80GB HBM3")
+
+
+def test_every_peak_says_where_it_was_checked() -> None:
+    assert all((found.fp16_tflops is None) == (found.peak_source is None) for found in tables.accelerators())
+
+
+@pytest.mark.parametrize(
+    ("model", "tflops"),
+    [
+        # Lightning's table: half of 1.979e15 and of 1.513e15, which the data sheet has with sparsity.
+        ("NVIDIA H100 SXM5 80GB", 989.5),
+        ("NVIDIA H100 PCIe 80GB", 756.5),
+        # AMD's footnotes to its products' performance.
+        ("AMD Instinct MI100", 184.6),
+        ("AMD Instinct MI250X", 383.0),
+    ],
+)
+def test_peaks_are_dense(model: str, tflops: float) -> None:
+    found = next(one for one in tables.accelerators() if one.model == model)
+    assert found.fp16_tflops == pytest.approx(tflops, rel=1e-3)
 
 
 def test_no_name_means_two_accelerators() -> None:
