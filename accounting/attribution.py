@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from accounting.arrays import Floats, Indices, sum_by
+from accounting.arrays import Floats, Indices, sorted_unique, sum_by
 from accounting.edges import ASSUMED_DOUBT, IDLE_DOUBT, Gauge, Stretches
 from accounting.energy import EnergyCurve, Spans
 from accounting.sharing import Activity, IdleLevels
@@ -138,7 +138,7 @@ def attribute(
         edges_j2=doubt_j2[piece] * part**2,
         sharing_j=sharing_j,
     )
-    slots = np.unique(timeline.slot[timeline.booked])
+    slots = np.flatnonzero(np.bincount(timeline.slot[timeline.booked]))
 
     def by_slot(values: Floats) -> Floats:
         return sum_by(timeline.slot[interval], values, timeline.slots)[slots]
@@ -175,7 +175,7 @@ def _points(curve: EnergyCurve, holds: Holds, boundaries: Floats, timeline: Time
     if holds.activity is not None:
         inside = (curve.time_s > timeline.start_s) & (curve.time_s < timeline.end_s)
         points = np.concatenate((points, curve.time_s[inside]))
-    return np.unique(points)
+    return sorted_unique(points)
 
 
 def _silent(gauge: Gauge) -> Spans:
@@ -185,6 +185,8 @@ def _silent(gauge: Gauge) -> Spans:
 
 def _in_pieces(time_s: Floats, values: Floats, points: Floats) -> Floats:
     """The sums of values at instants in each of the pieces between `points`."""
+    if not time_s.size:
+        return np.zeros(points.size - 1)
     place = np.searchsorted(points, time_s, side="right") - 1
     inside = (place >= 0) & (place < points.size - 1)
     return sum_by(place[inside], values[inside], points.size - 1)
@@ -253,7 +255,7 @@ def divided(curve: EnergyCurve, holds: Holds, assumed_idle_w: float | None = Non
 
 def stretches_of(holds: Holds) -> Stretches:
     """The times between changes of the device's holders."""
-    edges_s = np.unique(np.concatenate((holds.start_s, holds.end_s)))
+    edges_s = sorted_unique(np.concatenate((holds.start_s, holds.end_s)))
     began = np.bincount(np.searchsorted(edges_s, holds.start_s), minlength=edges_s.size)
     ended = np.bincount(np.searchsorted(edges_s, holds.end_s), minlength=edges_s.size)
     held = np.append(0, np.cumsum(began - ended)) > 0

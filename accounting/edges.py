@@ -84,8 +84,8 @@ class Parts:
     stretch: Indices  # p: which stretch
     start_s: Floats  # p
     end_s: Floats  # p
-    first: NDArray[np.bool_]  # p: begins with the window's first sample
-    last: NDArray[np.bool_]  # p: ends with the window's last sample
+    first: Indices  # g: the part that begins with the window's first sample
+    last: Indices  # g: the part that ends with the window's last sample
 
     @property
     def length_s(self) -> Floats:
@@ -93,29 +93,33 @@ class Parts:
         return self.end_s - self.start_s
 
 
-def parts_of(time_s: Floats, edges_s: Floats) -> Parts | None:
+def windows_of(time_s: Floats, edges_s: Floats) -> Indices:
+    """The window between the samples `time_s` in which each edge lies; an edge on a sample is in the one after it."""
+    return np.searchsorted(time_s, edges_s, side="right") - 1
+
+
+def parts_of(time_s: Floats, edges_s: Floats, window_of_edge: Indices) -> Parts | None:
     """Cut the windows between the samples `time_s` at the edges inside them; None where there is none.
 
     The edges lie between the first and the last sample; one on a sample divides nothing.
     """
-    window_of_edge = np.searchsorted(time_s, edges_s, side="right") - 1
     cut = np.flatnonzero(time_s[window_of_edge] < edges_s)  # edge k ends stretch k
     if not cut.size:
         return None
-    window, first_cut = np.unique(window_of_edge[cut], return_index=True)
+    window_of_cut = window_of_edge[cut]
+    first_cut = np.append(0, np.flatnonzero(np.diff(window_of_cut)) + 1)
     cuts = np.diff(np.append(first_cut, cut.size))
-    group = np.repeat(np.arange(window.size), cuts + 1)
-    last = np.append(np.diff(group) > 0, True)
-    first = np.append(True, np.diff(group) > 0)
-    stretch = np.empty(group.size, dtype=np.intp)
-    stretch[~last] = cut
-    stretch[last] = cut[first_cut + cuts - 1] + 1
-    end_s = np.empty(group.size)
-    end_s[~last] = edges_s[cut]
-    end_s[last] = time_s[window + 1]
-    start_s = np.empty(group.size)
-    start_s[1:] = end_s[:-1]
-    start_s[first] = time_s[window]
+    windows = np.arange(first_cut.size)
+    window = window_of_cut[first_cut]
+    first = first_cut + windows  # a window has one part more than cuts
+    last = first + cuts
+    group = np.repeat(windows, cuts + 1)
+    # The cuts of a window follow one another, and so do the stretches of its parts.
+    stretch = np.arange(group.size) + np.repeat(cut[first_cut] - first, cuts + 1)
+    ends_at_cut = np.arange(cut.size) + np.repeat(windows, cuts)
+    start_s, end_s = np.empty(group.size), np.empty(group.size)
+    end_s[ends_at_cut] = start_s[ends_at_cut + 1] = edges_s[cut]
+    start_s[first], end_s[last] = time_s[window], time_s[window + 1]
     return Parts(window, group, stretch, start_s, end_s, first, last)
 
 
@@ -148,25 +152,24 @@ class Levels:
         return np.where(np.isnan(before_w), after_w, before_w)
 
 
-def levels_of(time_s: Floats, energy_j: Floats, stretches: Stretches) -> Levels:
+def levels_of(time_s: Floats, energy_j: Floats, stretches: Stretches, window_of_edge: Indices) -> Levels:
     """The levels of stretches, from the samples `time_s` and the cumulative energy at them."""
-    edges_s = stretches.edges_s
-    first = np.append(0, np.searchsorted(time_s, edges_s, side="left"))
-    last = np.append(np.searchsorted(time_s, edges_s, side="right") - 1, time_s.size - 1)
+    first = np.append(0, window_of_edge + (time_s[window_of_edge] < stretches.edges_s))
+    last = np.append(window_of_edge, time_s.size - 1)
+    first_s, last_s = time_s[first], time_s[last]
     reach_s = np.where(stretches.held, REACH_S, IDLE_REACH_S)
 
     def mean_w(a: Indices, b: Indices) -> Floats:
+        length_s = time_s[b] - time_s[a]
         level: Floats = np.full(a.size, np.nan)
-        some = (b > a) & (time_s[b] - time_s[a] <= REACH_S)
-        level[some] = (energy_j[b[some]] - energy_j[a[some]]) / (time_s[b[some]] - time_s[a[some]])
-        return level
+        return np.divide(energy_j[b] - energy_j[a], length_s, out=level, where=(length_s > 0) & (length_s <= REACH_S))
 
     # At least one window, where there is one.
-    near_start = np.searchsorted(time_s, time_s[first] + reach_s, side="right") - 1
+    near_start = np.searchsorted(time_s, first_s + reach_s, side="right") - 1
     near_start = np.minimum(last, np.maximum(near_start, first + 1))
-    near_end = np.searchsorted(time_s, time_s[last] - reach_s, side="left")
+    near_end = np.searchsorted(time_s, last_s - reach_s, side="left")
     near_end = np.maximum(first, np.minimum(near_end, last - 1))
-    return Levels(mean_w(first, near_start), mean_w(near_end, last), time_s[first], time_s[last], stretches.held)
+    return Levels(mean_w(first, near_start), mean_w(near_end, last), first_s, last_s, stretches.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +214,12 @@ def part_levels(
     level_w = np.full(parts.group.size, np.nan)
     level_w[first] = levels.at_end_w[stretch[first]]
     level_w[last] = levels.at_start_w[stretch[last]]
-    settled_s = np.append(-np.inf, stretches.edges_s)[stretch] + START_UP_S
-    shown_w = np.full(parts.group.size, np.nan)
-    shown_w[first] = np.where(settled_s[first] <= window_start_s, gauge.at(window_start_s), np.nan)
-    shown_w[last] = np.where(settled_s[last] <= window_end_s, gauge.at(window_end_s), np.nan)
-    level_w = np.where(np.isnan(level_w), shown_w, level_w)
+    if gauge.time_s.size:
+        settled_s = np.append(-np.inf, stretches.edges_s)[stretch] + START_UP_S
+        shown_w = np.full(parts.group.size, np.nan)
+        shown_w[first] = np.where(settled_s[first] <= window_start_s, gauge.at(window_start_s), np.nan)
+        shown_w[last] = np.where(settled_s[last] <= window_end_s, gauge.at(window_end_s), np.nan)
+        level_w = np.where(np.isnan(level_w), shown_w, level_w)
 
     idle_w = levels.idle_near(stretch[first], stretch[last], window_start_s, window_end_s)[parts.group]
     held = stretches.held[stretch]
@@ -236,7 +240,8 @@ def share_out(parts: Parts, stretches: Stretches, known: PartLevels, used_j: Flo
     group, groups, length_s = parts.group, parts.window.size, parts.length_s
     level_w = known.level_w
     held = stretches.held[parts.stretch]
-    begins = np.append(False, stretches.begins)[parts.stretch] & ~parts.first
+    begins = np.append(False, stretches.begins)[parts.stretch]
+    begins[parts.first] = False  # it began before the window
 
     def total(values: Floats) -> Floats:
         return sum_by(group, values, groups)
@@ -282,7 +287,8 @@ def clock_variance(parts: Parts, part_j: Floats, blur_s: Floats) -> Floats:
     samples' own times may be off, as a standard deviation.
     """
     power_w = part_j / parts.length_s
-    step_w = np.where(parts.last[:-1], 0.0, np.diff(power_w))  # at the edge behind each part but the last of all
+    step_w = np.diff(power_w)  # at the edge behind each part but the last of all
+    step_w[parts.last[:-1]] = 0.0  # there is a sample and no edge
     edge_j2 = step_w**2 * (CLOCK_S**2 + blur_s[parts.group][:-1] ** 2)
     variance_j2: Floats = np.append(edge_j2, 0.0) + np.append(0.0, edge_j2)
     return variance_j2

@@ -32,6 +32,7 @@ from accounting.edges import (
     part_levels,
     parts_of,
     share_out,
+    windows_of,
 )
 from accounting.model import Method, Readings
 
@@ -123,9 +124,9 @@ class EnergyCurve:
             return np.zeros_like(time_s)
         values = np.interp(time_s, self.time_s, self.energy_j)
         if self.divided.size:
-            window = np.searchsorted(self.time_s, time_s, side="right") - 1
-            at = np.searchsorted(self.divided, window)
-            inside = (at < self.divided.size) & (self.divided[np.minimum(at, self.divided.size - 1)] == window)
+            is_divided = np.zeros(self.time_s.size, dtype=bool)
+            is_divided[self.divided] = True
+            inside = is_divided[windows_of(self.time_s, time_s)]  # before the first sample it is -1: no window
             values[inside] = np.interp(time_s[inside], self.knot_time_s, self.knot_energy_j)
         return values
 
@@ -150,10 +151,11 @@ class EnergyCurve:
         if self.empty or self.divided.size:
             return self
         stretches = stretches.between(float(self.time_s[0]), float(self.time_s[-1]))
-        parts = parts_of(self.time_s, stretches.edges_s)
+        window_of_edge = windows_of(self.time_s, stretches.edges_s)
+        parts = parts_of(self.time_s, stretches.edges_s, window_of_edge)
         if parts is None:
             return self
-        levels = levels_of(self.time_s, self.energy_j, stretches)
+        levels = levels_of(self.time_s, self.energy_j, stretches, window_of_edge)
         if self.method == "power" and self.gauge.time_s.size:  # without a gauge, the windows are all that is known
             return self._with_gauge(parts, levels, stretches, assumed_idle_w)
         known = part_levels(parts, self.scrape_s, levels, stretches, self.gauge, assumed_idle_w)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accounting.arrays import Floats, Indices
-from accounting.edges import REACH_S, Stretches, levels_of
+from accounting.edges import REACH_S, Stretches, levels_of, windows_of
 from accounting.energy import EnergyCurve
 
 #: How long ago an idle level may have been measured. It drifts with the room's temperature, by a watt or two.
@@ -49,7 +49,7 @@ def idle_levels(curve: EnergyCurve, stretches: Stretches, since_s: float, assume
     if curve.empty:
         return IdleLevels(np.zeros(0), np.zeros(0), assumed_w)
     stretches = stretches.between(float(curve.time_s[0]), float(curve.time_s[-1]))
-    found = levels_of(curve.time_s, curve.energy_j, stretches)
+    found = levels_of(curve.time_s, curve.energy_j, stretches, windows_of(curve.time_s, stretches.edges_s))
     good = ~stretches.held & ~np.isnan(found.at_end_w) & (found.last_full_s >= max(since_s, curve.time_s[0]) + REACH_S)
     return IdleLevels(found.last_full_s[good], found.at_end_w[good], assumed_w)
 
