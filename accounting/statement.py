@@ -7,7 +7,7 @@ jobs that are in the sums: a part of the emissions is not the emissions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from math import hypot
 
@@ -15,6 +15,7 @@ from accounting.factors import SourceShare, shares_of_energy
 from accounting.jobs import JobUsage
 from accounting.ledger.reading import Books, one_of
 from accounting.uncertainty import Accuracy, EnergyDoubt, emission_parts
+from site_config.schema import Range
 
 J_PER_KWH = 3.6e6
 _MOST = 500  # jobs asked for in one query
@@ -60,6 +61,8 @@ class Statement:
     co2e_location_g: float | None
     co2e_market_g: float | None
     co2e_embodied_g: float | None
+    co2e_embodied_low_g: float | None  # by the lowest and the highest published figure; None: the site declares none
+    co2e_embodied_high_g: float | None
     co2e_low_g: float | None  # of co2e_location_g: a 95 % interval
     co2e_high_g: float | None
     methods: Sequence[MethodShare]
@@ -93,8 +96,16 @@ class Statement:
         return self.co2e_location_g + self.co2e_embodied_g
 
 
+#: The spread of what making a piece of hardware emitted, by cluster, kind of meter and model.
+Spread = Callable[[str, str, str], Range | None]
+
+
 def state_jobs(
-    books: Books, jobs: Sequence[JobUsage], wue_l_per_kwh: float | None = None, accuracy: Accuracy | None = None
+    books: Books,
+    jobs: Sequence[JobUsage],
+    wue_l_per_kwh: float | None = None,
+    accuracy: Accuracy | None = None,
+    spread: Spread | None = None,
 ) -> Statement:
     """The figures of jobs, with the hardware and the sources of the factors from the books.
 
@@ -109,6 +120,9 @@ def state_jobs(
     if it_energy_j is not None and location_g is not None:
         doubt = _doubt(books, rows)
         low_g, high_g = emission_parts(it_energy_j, doubt, accuracy or Accuracy()).interval(location_g)
+    # A site may declare what making its GPUs emitted and not its nodes: then jobs without GPUs have no share.
+    embodied_g = _sum([job for job in known if job.gpu_seconds], "co2e_embodied_g")
+    embodied_low_g, embodied_high_g = (None, None) if embodied_g is None else _embodied_range(rows, spread)
     return Statement(
         jobs=len(jobs),
         jobs_unknown=len(jobs) - len(known),
@@ -124,8 +138,9 @@ def state_jobs(
         facility_energy_j=_sum(known, "facility_energy_j"),
         co2e_location_g=location_g,
         co2e_market_g=_sum(known, "co2e_market_g"),
-        # A site may declare what making its GPUs emitted and not its nodes: then jobs without GPUs have no share.
-        co2e_embodied_g=_sum([job for job in known if job.gpu_seconds], "co2e_embodied_g"),
+        co2e_embodied_g=embodied_g,
+        co2e_embodied_low_g=embodied_low_g,
+        co2e_embodied_high_g=embodied_high_g,
         co2e_low_g=low_g,
         co2e_high_g=high_g,
         methods=_methods(rows),
@@ -167,6 +182,7 @@ class Used:
     held_s: float
     known_s: float
     energy_j: float | None
+    embodied_g: float | None
     modelled_j: float
     edges_j2: float
     sharing_j: float
@@ -200,8 +216,8 @@ def used(books: Books, jobs: Sequence[JobUsage]) -> list[Used]:
 _USED_COLUMNS = [field.name for field in fields(Used)][1:]
 _USED = """
 SELECT a.cluster, a.job_id, a.submit_s, u.kind, u.model, u.method, SUM(u.held_s) AS held_s, SUM(u.known_s) AS known_s,
-       SUM(u.energy_j) AS energy_j, COALESCE(SUM(u.modelled_j), 0) AS modelled_j, SUM(u.edges_j2) AS edges_j2,
-       SUM(u.sharing_j) AS sharing_j
+       SUM(u.energy_j) AS energy_j, SUM(u.embodied_g) AS embodied_g, COALESCE(SUM(u.modelled_j), 0) AS modelled_j,
+       SUM(u.edges_j2) AS edges_j2, SUM(u.sharing_j) AS sharing_j
 FROM attempts a JOIN usage_days u ON u.attempt_id = a.attempt_id
 WHERE {chosen}
 GROUP BY a.cluster, a.job_id, a.submit_s, u.kind, u.model, u.method
@@ -254,6 +270,19 @@ FROM attempts a JOIN usage_slots u ON u.attempt_id = a.attempt_id
 WHERE u.superseded_by IS NULL AND u.energy_j IS NOT NULL AND u.method <> 'model' AND {chosen}
 GROUP BY a.cluster, a.job_id, a.submit_s, u.meter_id
 """
+
+
+def _embodied_range(rows: Iterable[Used], spread: Spread | None) -> tuple[float | None, float | None]:
+    """What the jobs' share of making the hardware is by the lowest and by the highest published figure (g)."""
+    low_g = high_g = 0.0
+    for row in rows:
+        if row.embodied_g:
+            figure = None if spread is None else spread(row.job[0], row.kind, row.model)
+            if figure is None or not figure.best:
+                return None, None
+            low_g += row.embodied_g * figure.low / figure.best
+            high_g += row.embodied_g * figure.high / figure.best
+    return low_g, high_g
 
 
 def _methods(rows: Sequence[Used]) -> list[MethodShare]:

@@ -244,7 +244,11 @@ def _emissions(statement: Statement, occasion: Occasion, markup: Markup) -> Iter
 def _beside(statement: Statement, occasion: Occasion, markup: Markup) -> Iterator[str]:
     if statement.co2e_embodied_g is not None:
         rests = f" ({markup.text(occasion.embodied)})" if occasion.embodied else ""
-        yield f"The share of making the hardware is {_mass(statement.co2e_embodied_g, markup)}, apart{rests}."
+        between = ""
+        if statement.co2e_embodied_low_g is not None and statement.co2e_embodied_high_g is not None:
+            low, high = (_mass(one, markup) for one in (statement.co2e_embodied_low_g, statement.co2e_embodied_high_g))
+            between = f", from {low} to {high} by the published figures"
+        yield f"The share of making the hardware is {_mass(statement.co2e_embodied_g, markup)}{between}; apart{rests}."
     else:
         yield "The making of the hardware is not included."
     if statement.sci_g_per_gpu_hour is not None and statement.sci_g_per_job is not None:

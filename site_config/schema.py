@@ -161,6 +161,10 @@ class Embodied(Section):
     lifetime_years: Positive = 5.0
     reference: Text | None = None  # who published the figures
 
+    def figure(self, kind: str, model: str) -> Range | None:
+        """What making a GPU of a model (kind: gpu), or a node without its GPUs (host), emitted; None: not declared."""
+        return self.gpu_models.get(model, self.gpu_kgco2e) if kind == "gpu" else self.node_kgco2e
+
 
 class Cluster(Section):
     """One Slurm cluster; its key is Slurm's ClusterName."""

@@ -329,7 +329,8 @@ def _print_statement(asked: _Asked, form: str) -> None:
     stated = Statement(
         jobs=None, jobs_unknown=0, clusters=(), start_s=None, end_s=None,
         hardware=[Hardware(name, result.gpus, result.gpu_seconds, result.it_energy_j)], gpu_seconds=result.gpu_seconds,
-        coverage=0.0, co2e_low_g=None, co2e_high_g=None, methods=(), sources=(), water_l=None,
+        coverage=0.0, co2e_embodied_low_g=None, co2e_embodied_high_g=None, co2e_low_g=None, co2e_high_g=None,
+        methods=(), sources=(), water_l=None,
         **{name: fields[name] for name in _STATED},
     )  # fmt: skip
     rated = asked.hardware is not None and asked.work.power_w == asked.hardware.tdp_w

@@ -14,13 +14,13 @@ import click
 
 from accounting.jobs import JobUsage, list_jobs
 from accounting.ledger.reading import Books
-from accounting.statement import Statement, key_of, state_jobs, used
+from accounting.statement import Spread, Statement, key_of, state_jobs, used
 from scarbon import __version__
 from scarbon.choosing import job_filter, job_options
 from scarbon.equivalents import equivalents_of
 from scarbon.errors import UserError
 from scarbon.site import accuracy, open_books, site
-from site_config.schema import SiteConfig
+from site_config.schema import Range, SiteConfig
 
 EXAMPLE = """\b
 Examples:
@@ -54,13 +54,23 @@ def statement(config_option: str | None, /, **options: Any) -> None:
         if options["form"] == "codecarbon":
             _print_codecarbon(config, books, jobs)
             return
-        stated = state_jobs(books, jobs, config.wue_l_per_kwh, accuracy(config))
+        stated = state_jobs(books, jobs, config.wue_l_per_kwh, accuracy(config), _spread(config))
     if options["form"] == "json":
         click.echo(json.dumps(_document(config, stated), indent=1, ensure_ascii=False))
     elif options["form"] == "boamps":
         _print_boamps(config, stated, now_s)
     else:
         _print_text(config, stated, options["form"])
+
+
+def _spread(config: SiteConfig) -> Spread:
+    """The spread of the embodied figures that the site declares."""
+
+    def figure(cluster: str, kind: str, model: str) -> Range | None:
+        declared = config.clusters[cluster].embodied if cluster in config.clusters else None
+        return None if declared is None else declared.figure(kind, model)
+
+    return figure
 
 
 def _print_text(config: SiteConfig, stated: Statement, form: str) -> None:

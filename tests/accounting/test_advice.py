@@ -59,7 +59,7 @@ def test_jobs_that_came_to_nothing_by_state() -> None:
 
 
 def used(number: int, model: str, energy_j: float | None, known_s: float, **changes: Any) -> Used:
-    plain = Used(("alpha", number, 0), "gpu", model, "counter", known_s, known_s, energy_j, 0.0, 0.0, 0.0)
+    plain = Used(("alpha", number, 0), "gpu", model, "counter", known_s, known_s, energy_j, None, 0.0, 0.0, 0.0)
     return replace(plain, **changes)
 
 

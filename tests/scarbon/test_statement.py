@@ -102,7 +102,14 @@ def test_water_where_the_site_declares_it(mine: Site) -> None:
 
 def test_who_published_the_embodied_figures_is_said(mine: Site) -> None:
     mine.change("lifetime_years: 5}", "lifetime_years: 5, reference: Boavizta and others}")
-    assert "apart (Boavizta and others)." in said(mine)
+    assert "by the published figures; apart (Boavizta and others)." in said(mine)
+
+
+def test_the_spread_of_the_embodied_figures(booked: Site) -> None:
+    """The site declares 128, 273 and 318 kg for a GPU; its nodes are not declared."""
+    found = statement(booked, "--json").json["statement"]
+    assert found["co2e_embodied_low_g"] == pytest.approx(found["co2e_embodied_g"] * 128 / 273)
+    assert found["co2e_embodied_high_g"] == pytest.approx(found["co2e_embodied_g"] * 318 / 273)
 
 
 def test_nothing_to_state(booked: Site) -> None:
