@@ -103,7 +103,7 @@ class FileSource:
                 f"the sacct dump {self.path} has no column {missing.args[0]}",
                 f"write it again with {missing.args[0]} among the fields of `sacct -o`",
             ) from None
-        yield from reader.jobs(cut_records(chain([first], pieces), end, self._broken_off), since_s, until_s)
+        return reader.jobs(cut_records(chain([first], pieces), end, self._broken_off), since_s, until_s)
 
     def _broken_off(self) -> SourceError:
         return SourceError(

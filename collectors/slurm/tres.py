@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 #: Memory suffixes, in MiB. Slurm's own unit is MiB, and a number without a suffix is in it.
 _MIB = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P": 1024.0**3, "E": 1024.0**4}
@@ -32,6 +33,7 @@ class Allocation:
     energy_j: float | None = None
 
 
+@lru_cache(maxsize=4096)
 def parse_tres(text: str) -> Allocation:
     """Read a TRES string. ValueError says which part of it cannot be understood."""
     return allocation(_pairs(text))
