@@ -100,8 +100,10 @@ def test_what_no_meter_measured_needs_no_balance(ledger: Ledger) -> None:
 
 
 def test_what_was_superseded_does_not_count(ledger: Ledger) -> None:
-    audited(ledger, [usage(ADA, 0, 100.0)], [balance(0, 90.0, 0.0)])
-    assert audited(ledger, [usage(ADA, 0, 90.0)], [balance(0, 90.0, 0.0)]).balanced
+    audited(ledger, [usage(ADA, 0, 100.0)], [balance(0, 110.0, 10.0)])
+    found = audited(ledger, [usage(ADA, 0, 90.0)], [balance(0, 95.0, 5.0)])
+    assert found.balanced
+    assert (found.devices[0].metered_j, found.devices[0].attributed_j, found.devices[0].idle_j) == (95.0, 90.0, 5.0)
 
 
 def test_a_job_is_unknown_where_none_of_its_gpus_is_known(ledger: Ledger) -> None:
