@@ -198,18 +198,7 @@ def used(books: Books, jobs: Sequence[JobUsage]) -> list[Used]:
         for row in books.rows(_USED.format(chosen=one_of("a.job_id", ids[first : first + _MOST], values)), values):
             key = (row["cluster"], row["job_id"], row["submit_s"])
             if key in wanted:
-                kept = (
-                    "kind",
-                    "model",
-                    "method",
-                    "held_s",
-                    "known_s",
-                    "energy_j",
-                    "modelled_j",
-                    "edges_j2",
-                    "sharing_j",
-                )
-                found.append(Used(key, *(row[name] for name in kept)))
+                found.append(Used(key, *(row[name] for name in _USED_COLUMNS)))
     return found
 
 
