@@ -285,6 +285,12 @@ def test_the_wheel_holds_the_tables_and_the_promise_of_types(wheel: Path) -> Non
     assert {f"{room}/py.typed" for room in ("accounting", "collectors", "site_config", "scarbon")} <= names
 
 
+def test_the_wheel_installs_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+        assert "scarbon = scarbon.cli:main" in archive.read(name).decode()
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel put into a folder of its own."""
