@@ -102,11 +102,11 @@ def quarantined(books: Books) -> Sequence[Row]:
 
 # Postings of measured energy count also where no balance stands beside them: then they belong to nothing metered.
 _BALANCE = """
-SELECT m.cluster, m.uuid, m.node, m.model, s.slot_s, SUM(s.metered_j) AS metered_j, SUM(s.idle_j) AS idle_j,
-       SUM(s.attributed_j) AS attributed_j
+SELECT m.cluster, m.uuid, m.node, m.model, s.slot_s, SUM(s.metered_j) AS metered_j,
+       SUM(s.idle_j) AS idle_j, SUM(s.attributed_j) AS attributed_j
 FROM (
   SELECT meter_id, slot_s, metered_j, idle_j, 0.0 AS attributed_j, 1 AS of_meter FROM balance
-  WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s
+  WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s AND metered_j IS NOT NULL
   UNION ALL
   SELECT meter_id, slot_s, 0.0, 0.0, energy_j, CASE WHEN method IN ('counter', 'power') THEN 1 ELSE 0 END
   FROM usage_slots

@@ -35,6 +35,7 @@ from accounting.host import (
     host_warnings,
     mean_power_w,
     node_holds,
+    nodes_held,
     read_hosts,
 )
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
@@ -84,13 +85,14 @@ class Rules:
     embodied_gpu_g: float | None  # making one GPU emitted, g, where its model has no figure of its own
     embodied_gpu_model_g: Mapping[str, float]
     lifetime_years: float
+    embodied_node_g: float | None = None  # making one node emitted, g, without its GPUs
 
     def embodied_g_per_s(self, meter: Meter) -> float | None:
-        """The embodied emissions of a second of a GPU: TE / EL of the SCI's formula."""
-        total_g = self.embodied_gpu_model_g.get(meter.model, self.embodied_gpu_g)
-        if total_g is None or meter.key.kind != "gpu":
-            return None
-        return total_g / (self.lifetime_years * SECONDS_PER_YEAR)
+        """The embodied emissions of a second of a GPU, or of a whole node: TE / EL of the SCI's formula."""
+        total_g = self.embodied_node_g
+        if meter.key.kind == "gpu":
+            total_g = self.embodied_gpu_model_g.get(meter.model, self.embodied_gpu_g)
+        return None if total_g is None else total_g / (self.lifetime_years * SECONDS_PER_YEAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def account(
     if isinstance(rules.host, HostMetered):
         books.book_nodes(hosts.samples, curves, sources.nodes.nodes(), reach[1])
     elif rules.host is not None:
-        books.book_host(rules.host, sources.nodes.nodes() if isinstance(rules.host, HostBySlurm) else {})
+        sizes_count = isinstance(rules.host, HostBySlurm) or rules.embodied_node_g is not None
+        books.book_host(rules.host, sources.nodes.nodes() if sizes_count else {})
     last_s = {MeterKey("host", one.meter): one.last_s for one in hosts.samples}
     for gpu in gpus.devices if gpus is not None else ():
         if not gpu.curve.empty:
@@ -177,7 +180,16 @@ def account(
     )
     run = {"started_s": started_s, "version": version, "config_digest": config_digest}
     posted = ledger.post(window, run, {} if gpus is None else {"holders": asdict(gpus.disagreements)})
-    return Accounted(posted, heard_again, [*factors.warnings, *books.warnings])
+    return Accounted(posted, heard_again, [*factors.warnings, *books.warnings, *_no_samples(books, gpus, period)])
+
+
+def _no_samples(books: _Books, gpus: Gpus | None, period: tuple[float, float]) -> Iterator[str]:
+    """What was silent, in words: a window without samples is not one in which nothing was drawn."""
+    if gpus is not None and not any(gpu.samples.first_s < period[1] and gpu.last_s > period[0] for gpu in gpus.devices):
+        yield "no GPU sent a sample: is the exporter scraped, and does gpu.match fit its series?"
+    elif books.silent:
+        shown = ", ".join(sorted(key.uuid for key in books.silent)[:3])
+        yield f"{len(books.silent)} meters were silent for hours: {shown}{', …' if len(books.silent) > 3 else ''}"
 
 
 def again(
@@ -204,6 +216,7 @@ class _Books:
         self.balance: list[BalanceRow] = []
         self.used: set[AttemptKey] = set()
         self.warnings: list[str] = []
+        self.silent: set[MeterKey] = set()
         self._index: dict[AttemptKey, int] = {}
 
     def keep(self, rows: Iterable[T | Reject]) -> Iterator[T]:
@@ -267,14 +280,15 @@ class _Books:
         meter = Meter(MeterKey("host", node), node, "")
         usage, balance = attribute(curve, holds, self.timeline, nodes[node].idle_w if node in nodes else None)
         self._add_usage(meter, curve.method, "slurm", usage)
-        self._add_balance(meter, curve.method, balance)
+        self._add_balance(meter, curve, balance)
 
     def book_host(self, rule: HostModel | HostBySlurm, nodes: Mapping[str, Node]) -> None:
         """The energy of each job's cores and memory, by a model or as Slurm has it."""
         started = [job for job in self.jobs if job.start_s is not None]
         power_w, refused = mean_power_w(rule, started, nodes)
         usage = spread(*self._spans(started), power_w, self.timeline)
-        self._add_usage(HOST, "model" if isinstance(rule, HostModel) else "slurm", "slurm", usage)
+        held = {self._index[job.key]: nodes_held(job, nodes) for job in started}
+        self._add_usage(HOST, "model" if isinstance(rule, HostModel) else "slurm", "slurm", usage, held)
         self.warnings += [f"host: {count} jobs {reason}" for reason, count in refused.items()]
 
     def _book_device(self, gpu: Gpu) -> EnergyCurve:
@@ -287,7 +301,7 @@ class _Books:
         usage, balance = attribute(curve, holds, self.timeline, idle)
         holder_of = {self._index[hold.attempt]: hold.source for hold in gpu.holds}
         self._add_usage(meter, curve.method, holder_of, usage)
-        self._add_balance(meter, curve.method, balance)
+        self._add_balance(meter, curve, balance)
         return curve
 
     def _book_unnamed(self, holds: Sequence[Hold]) -> None:
@@ -308,7 +322,18 @@ class _Books:
         end_s = np.array([self.timeline.end_s if job.end_s is None else job.end_s for job in jobs], dtype=float)
         return index, start_s, end_s
 
-    def _add_usage(self, meter: Meter, method: Method, holder: str | dict[int, str], usage: Usage) -> None:
+    def _add_usage(
+        self,
+        meter: Meter,
+        method: Method,
+        holder: str | dict[int, str],
+        usage: Usage,
+        pieces: Mapping[int, float | None] | None = None,
+    ) -> None:
+        """Note what attempts used of a meter; `pieces` of hardware are behind a held second of each, None: unknown.
+
+        Without it, a held second is one of the GPU or node itself.
+        """
         if not usage.attempt.size:
             return
         self.meters[meter.key] = meter
@@ -324,11 +349,20 @@ class _Books:
             self.used.add(key)
             found_by = method if known_s > 0 else "none"
             named_by = holder if isinstance(holder, str) else holder[attempt]
-            embodied_g = None if rate is None else held_s * rate
+            many = 1.0 if pieces is None else pieces[attempt]
+            embodied_g = None if rate is None or many is None else held_s * rate * many
             before = (key, meter.key, slot, found_by, named_by, held_s, known_s)
             self.usage.append(UsageRow._make((*before, *figures, embodied_g, edges_j2, sharing_j)))
 
-    def _add_balance(self, meter: Meter, method: Method, balance: Balance) -> None:
+    def _add_balance(self, meter: Meter, curve: EnergyCurve, balance: Balance) -> None:
+        """The meter's balance by slot, its silence included: time whose energy is unknown.
+
+        A meter is silent for as long as samples are looked for after its last one; then it is gone. What lies before
+        its first sample is not its time.
+        """
+        if curve.empty:
+            return
+        last_s = float(curve.time_s[-1])
         rate = self.rules.embodied_g_per_s(meter)
         columns = (
             self.timeline.slot_start_s[balance.slot].tolist(), balance.known_s.tolist(), balance.measured_s.tolist(),
@@ -339,11 +373,24 @@ class _Books:
         )  # fmt: skip
         for slot, known_s, *figures in zip(*columns, strict=True):
             if known_s == 0:
-                continue  # a slot of which nothing is known has no balance: not one of 0 J
+                if not 0 <= slot - last_s <= LOOK_OUT_S[-1]:
+                    continue
+                figures[1:7] = [None, figures[2], None, None, None, None]
+                self.silent.add(meter.key)
             self.meters[meter.key] = meter
             embodied_g = None if rate is None else figures[2] * rate
             self.balance.append(
-                BalanceRow._make((meter.key, slot, method, known_s, *figures[:7], embodied_g, *figures[7:]))
+                BalanceRow._make(
+                    (
+                        meter.key,
+                        slot,
+                        curve.method if known_s else "none",
+                        known_s,
+                        *figures[:7],
+                        embodied_g,
+                        *figures[7:],
+                    )
+                )
             )
 
 

@@ -178,7 +178,7 @@ WHERE j.method = 'none' AND j.day >= :first AND j.day <= :last AND j.kind = 'gpu
 
 _IDLE = """
 SELECT 0 AS jobs, 0 AS jobs_unknown, SUM(CASE WHEN m.kind = 'gpu' THEN i.idle_s ELSE 0 END) AS held_s,
-       SUM(CASE WHEN m.kind = 'gpu' AND i.known_s > 0 THEN i.measured_s * i.idle_s / i.known_s END) AS measured_s,
+       SUM(CASE WHEN m.kind = 'gpu' THEN i.idle_measured_s ELSE 0 END) AS measured_s,
        SUM(CASE WHEN m.kind = 'gpu' THEN i.idle_j END) AS gpu_energy_j,
        SUM(CASE WHEN m.kind = 'host' THEN i.idle_j END) AS host_energy_j,
        SUM(CASE WHEN m.kind = 'gpu' THEN i.metered_j END) AS gpu_metered_j,

@@ -49,16 +49,19 @@ class UsageRow(NamedTuple):
 
 
 class BalanceRow(NamedTuple):
-    """What a meter metered in a slot, and what of it nobody held; the columns of `schema.balance`."""
+    """What a meter metered in a slot, and what of it nobody held; the columns of `schema.balance`.
+
+    A meter that was silent for the whole slot has energies of None: the time passed, and what it drew is unknown.
+    """
 
     meter: MeterKey
     slot_s: int
     method: Method
     known_s: float
     measured_s: float
-    metered_j: float
+    metered_j: float | None
     idle_s: float
-    idle_j: float
+    idle_j: float | None
     idle_facility_j: float | None
     idle_location_g: float | None
     idle_market_g: float | None

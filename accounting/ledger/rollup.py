@@ -54,9 +54,10 @@ GROUP BY attempt_id, kind, model
 """
 
 _IDLE_DAYS = f"""
-INSERT INTO idle_days (meter_id, day, metered_j, known_s, measured_s, idle_s, idle_j, idle_facility_j,
-                       idle_location_g, idle_market_g, idle_embodied_g)
-SELECT meter_id, CAST(:day AS CHAR(10)), SUM(metered_j), SUM(known_s), SUM(measured_s), SUM(idle_s), SUM(idle_j),
+INSERT INTO idle_days (meter_id, day, metered_j, known_s, measured_s, idle_s, idle_measured_s, idle_j,
+                       idle_facility_j, idle_location_g, idle_market_g, idle_embodied_g)
+SELECT meter_id, CAST(:day AS CHAR(10)), SUM(metered_j), SUM(known_s), SUM(measured_s), SUM(idle_s),
+       SUM(CASE WHEN measured_s < idle_s THEN measured_s ELSE idle_s END), SUM(idle_j),
        {_whole("idle_facility_j", "idle_j")}, {_whole("idle_location_g", "idle_j")},
        {_whole("idle_market_g", "idle_j")}, SUM(idle_embodied_g)
 FROM balance
