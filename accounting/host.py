@@ -133,6 +133,13 @@ def _capacity(job: Job, node: Node | None) -> float:
     return min(share / len(job.nodes), 1.0)
 
 
+def nodes_held(job: Job, nodes: Mapping[str, Node]) -> float | None:
+    """How many whole nodes a job had, by its share of each: RR / ToR of the SCI's formula; None where it is unknown."""
+    if not job.nodes or any(name not in nodes for name in job.nodes):
+        return None
+    return sum(_capacity(job, nodes[name]) for name in job.nodes)
+
+
 def _holds(rows: Sequence[tuple[int, float, float, float, float]]) -> Holds:
     attempt, start_s, end_s, capacity, cores = zip(*rows, strict=True)
     return Holds(

@@ -98,9 +98,9 @@ class Accountant:
     url: str
     ledger: Ledger
 
-    def run(self, site: Site, start_s: float, end_s: float) -> Accounted:
+    def run(self, site: Site, start_s: float, end_s: float, rules: Rules = RULES) -> Accounted:
         sources = Sources(site, site, [site], None, site, lambda a, b: site.factors)  # type: ignore[arg-type]
-        return account("alpha", sources, RULES, self.ledger, start_s, end_s, version="test", config_digest="test")
+        return account("alpha", sources, rules, self.ledger, start_s, end_s, version="test", config_digest="test")
 
     def day(self, site: Site, day: date = DAY) -> Accounted:
         return self.run(site, day_start(PARIS, day), day_start(PARIS, day + timedelta(days=1)))

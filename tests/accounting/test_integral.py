@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from accounting.clock import day_start
-from accounting.model import FactorSlot
+from accounting.model import FactorSlot, Node
 from accounting.sources import Factors
 from tests.accounting.oneday import (
     DAY,
     EMBODIED_G_PER_S,
     PARIS,
     PARTS,
+    RULES,
     Accountant,
     Site,
     at,
@@ -214,3 +216,48 @@ def test_what_the_run_wrote_down(accountant: Accountant) -> None:
         (row,) = books.rows("SELECT summary FROM runs")
     # The job's 4 hours of GPU and of host, 24 balances, and 24 factors of each of three kinds.
     assert json.loads(row["summary"])["posted"] == 8 + 24 + 72
+
+
+# --- the making of a node
+
+
+class WithNodes(Site):
+    """The site's one node has 32 cores and 200 GB; it is not metered."""
+
+    def nodes(self) -> Mapping[str, Node]:
+        return {"n1": Node("n1", 32, 190_734.86328125)}
+
+
+#: 1,100 kg over five years.
+NODE_G_PER_S = 1_100_000.0 / 157_788_000.0
+
+
+def embodied_by_kind(accountant: Accountant) -> dict[str, float | None]:
+    with accountant.books as books:
+        rows = books.rows("SELECT kind, SUM(embodied_g) AS g FROM usage_days GROUP BY kind")
+    return {row["kind"]: row["g"] for row in rows}
+
+
+def test_a_job_owes_its_share_of_making_the_node(accountant: Accountant) -> None:
+    """A quarter of the cores and half of the memory are half of the node, for 2.75 h: TE × TiR/EL × RR/ToR."""
+    rules = replace(RULES, embodied_node_g=1_100_000.0)
+    accountant.run(WithNodes(*day_and_job()), *whole_day(), rules)
+    assert embodied_by_kind(accountant) == {
+        "gpu": exactly(9900 * EMBODIED_G_PER_S),
+        "host": exactly(9900 * NODE_G_PER_S / 2),
+    }
+    assert accountant.job().co2e_embodied_g == exactly(9900 * (EMBODIED_G_PER_S + NODE_G_PER_S / 2))
+
+
+def test_of_a_node_whose_size_nobody_knows_the_share_is_unknown(accountant: Accountant) -> None:
+    accountant.run(the_day(), *whole_day(), replace(RULES, embodied_node_g=1_100_000.0))
+    assert embodied_by_kind(accountant) == {"gpu": exactly(9900 * EMBODIED_G_PER_S), "host": None}
+
+
+def day_and_job() -> tuple[float, float, Factors]:
+    site = the_day()
+    return site.start_s, site.end_s, site.factors
+
+
+def whole_day() -> tuple[int, int]:
+    return day_start(PARIS, DAY), day_start(PARIS, DAY) + 86_400
