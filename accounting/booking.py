@@ -180,7 +180,16 @@ def account(
     )
     run = {"started_s": started_s, "version": version, "config_digest": config_digest}
     posted = ledger.post(window, run, {} if gpus is None else {"holders": asdict(gpus.disagreements)})
-    return Accounted(posted, heard_again, [*factors.warnings, *books.warnings])
+    return Accounted(posted, heard_again, [*factors.warnings, *books.warnings, *_no_samples(books, gpus, period)])
+
+
+def _no_samples(books: _Books, gpus: Gpus | None, period: tuple[float, float]) -> Iterator[str]:
+    """What was silent, in words: a window without samples is not one in which nothing was drawn."""
+    if gpus is not None and not any(gpu.samples.first_s < period[1] and gpu.last_s > period[0] for gpu in gpus.devices):
+        yield "no GPU sent a sample: is the exporter scraped, and does gpu.match fit its series?"
+    elif books.silent:
+        shown = ", ".join(sorted(key.uuid for key in books.silent)[:3])
+        yield f"{len(books.silent)} meters were silent for hours: {shown}{', …' if len(books.silent) > 3 else ''}"
 
 
 def again(
@@ -207,6 +216,7 @@ class _Books:
         self.balance: list[BalanceRow] = []
         self.used: set[AttemptKey] = set()
         self.warnings: list[str] = []
+        self.silent: set[MeterKey] = set()
         self._index: dict[AttemptKey, int] = {}
 
     def keep(self, rows: Iterable[T | Reject]) -> Iterator[T]:
@@ -270,7 +280,7 @@ class _Books:
         meter = Meter(MeterKey("host", node), node, "")
         usage, balance = attribute(curve, holds, self.timeline, nodes[node].idle_w if node in nodes else None)
         self._add_usage(meter, curve.method, "slurm", usage)
-        self._add_balance(meter, curve.method, balance)
+        self._add_balance(meter, curve, balance)
 
     def book_host(self, rule: HostModel | HostBySlurm, nodes: Mapping[str, Node]) -> None:
         """The energy of each job's cores and memory, by a model or as Slurm has it."""
@@ -282,7 +292,7 @@ class _Books:
         self.warnings += [f"host: {count} jobs {reason}" for reason, count in refused.items()]
         unknown = sum(share is None for share in held.values())
         if unknown and self.rules.embodied_node_g is not None:
-            self.warnings.append(f"host: {unknown} jobs ran on nodes of unknown size: no share of making those is booked")
+            self.warnings.append(f"host: {unknown} jobs on nodes of unknown size: no share of making those is booked")
 
     def _book_device(self, gpu: Gpu) -> EnergyCurve:
         """Attribute a device's energy; returns its curve, divided at the edges of holds."""
@@ -294,7 +304,7 @@ class _Books:
         usage, balance = attribute(curve, holds, self.timeline, idle)
         holder_of = {self._index[hold.attempt]: hold.source for hold in gpu.holds}
         self._add_usage(meter, curve.method, holder_of, usage)
-        self._add_balance(meter, curve.method, balance)
+        self._add_balance(meter, curve, balance)
         return curve
 
     def _book_unnamed(self, holds: Sequence[Hold]) -> None:
@@ -347,7 +357,15 @@ class _Books:
             before = (key, meter.key, slot, found_by, named_by, held_s, known_s)
             self.usage.append(UsageRow._make((*before, *figures, embodied_g, edges_j2, sharing_j)))
 
-    def _add_balance(self, meter: Meter, method: Method, balance: Balance) -> None:
+    def _add_balance(self, meter: Meter, curve: EnergyCurve, balance: Balance) -> None:
+        """The meter's balance by slot, its silence included: time whose energy is unknown.
+
+        A meter is silent for as long as samples are looked for after its last one; then it is gone. What lies before
+        its first sample is not its time.
+        """
+        if curve.empty:
+            return
+        last_s = float(curve.time_s[-1])
         rate = self.rules.embodied_g_per_s(meter)
         columns = (
             self.timeline.slot_start_s[balance.slot].tolist(), balance.known_s.tolist(), balance.measured_s.tolist(),
@@ -358,11 +376,24 @@ class _Books:
         )  # fmt: skip
         for slot, known_s, *figures in zip(*columns, strict=True):
             if known_s == 0:
-                continue  # a slot of which nothing is known has no balance: not one of 0 J
+                if not 0 <= slot - last_s <= LOOK_OUT_S[-1]:
+                    continue
+                figures[1:7] = [None, figures[2], None, None, None, None]
+                self.silent.add(meter.key)
             self.meters[meter.key] = meter
             embodied_g = None if rate is None else figures[2] * rate
             self.balance.append(
-                BalanceRow._make((meter.key, slot, method, known_s, *figures[:7], embodied_g, *figures[7:]))
+                BalanceRow._make(
+                    (
+                        meter.key,
+                        slot,
+                        curve.method if known_s else "none",
+                        known_s,
+                        *figures[:7],
+                        embodied_g,
+                        *figures[7:],
+                    )
+                )
             )
 
 
