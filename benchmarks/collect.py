@@ -141,7 +141,9 @@ def main() -> int:
                 ours.append(clocked(run_collect))
 
     gpus = options.nodes * options.gpus
-    print(f"{gpus} GPUs, {options.days} days: {counted['samples']:,} samples, {counted['size'] / 1e6:.0f} MB of answers")
+    print(
+        f"{gpus} GPUs, {options.days} days: {counted['samples']:,} samples, {counted['size'] / 1e6:.0f} MB of answers"
+    )
     ours_s, theirs_s = statistics.median(ours), statistics.median(theirs)
     print(f"{'fetching and parsing alone':28} {theirs_s:7.2f} s")
     print(f"{'scarbon collect':28} {ours_s:7.2f} s  {ours_s / theirs_s:5.2f} times  (goal: at most {GOAL:g})")
