@@ -15,7 +15,8 @@ falls to the two sides of an edge inside it is worked out from what is known on 
    its data and only then keeps the device busy. So where the levels add up to more than is left, the parts
    that begin in the window, and those of which nothing is known, get what the others leave, but not less than the idle
    level. Where they add up to less, the surplus goes to the parts of which nothing is known, else to all alike.
-4. Where no level is known, or the levels contradict what was measured, the window is divided by time.
+4. Where no level is known, or what is left for the held parts is less than the idle level, the window is divided by
+   time.
 
 **Independence of chunks.** A window's division is read off samples and holds no further from it than 2 × `REACH_S`.
 A caller that has these for every window of its period divides each window in the same way, whatever the period is.
@@ -259,8 +260,8 @@ def share_out(parts: Parts, stretches: Stretches, known: PartLevels, used_j: Flo
     yielding = held & (begins | unknown)
     firm_j = total(np.where(held & ~yielding, expected_j, 0.0))
     soft_j = total(np.where(yielding, expected_j, 0.0))
-    floor_j = np.minimum(total(np.where(yielding, np.nan_to_num(known.idle_w) * length_s, 0.0)), rest_j)
-    to_soft_j = np.where(soft_j > 0, np.maximum(rest_j - firm_j, floor_j), 0.0)
+    least_j = np.where(held, np.nan_to_num(known.idle_w) * length_s, 0.0)  # a held device draws its idle level, too
+    to_soft_j = np.where(soft_j > 0, np.maximum(rest_j - firm_j, total(np.where(yielding, least_j, 0.0))), 0.0)
     # More than expected: the surplus is of those of whom nothing is known, else of all.
     surplus_j = np.maximum(to_soft_j - soft_j, 0.0)
     unknown_s = total(np.where(unknown, length_s, 0.0))
@@ -273,7 +274,8 @@ def share_out(parts: Parts, stretches: Stretches, known: PartLevels, used_j: Flo
     share_j = np.where(held, np.where(yielding, soft_part_j, firm_part_j), level_w * length_s)
     by_time_j = length_s * over(used_j, total(length_s))[group]
     # A sum that is off (NaN included) means that the levels cannot be brought together with what was measured.
-    sound = ((idle_j <= used_j) & (np.abs(total(share_j) - used_j) <= 1e-9 * np.maximum(used_j, 1.0)))[group]
+    adds_up = np.abs(total(share_j) - used_j) <= 1e-9 * np.maximum(used_j, 1.0)
+    sound = (adds_up & (rest_j >= total(least_j)))[group]
     part_j = np.where(sound, share_j, by_time_j)
     guessed = yielding | ~sound
     own_j2 = np.where(guessed, UNKNOWN_DOUBT * np.fmax(part_j, expected_j), known.doubt * part_j) ** 2
