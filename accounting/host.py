@@ -258,18 +258,18 @@ def host_warnings(overdrawn: Mapping[str, int], strangers: Sequence[str], unmete
     lines = []
     if overdrawn:
         lines.append(
-            f"host: the GPUs of {_some(overdrawn)} drew more than the node's own meter says, in "
+            f"host: the GPUs of {some(overdrawn)} drew more than the node's own meter says, in "
             f"{sum(overdrawn.values())} of its sample windows: the host part is 0 there"
         )
     if strangers:
-        lines.append(f"host: {_some(strangers)}: metered, but no node of this cluster; left out")
+        lines.append(f"host: {some(strangers)}: metered, but no node of this cluster; left out")
     without = list(unmetered)
     if without:
-        lines.append(f"host: {_some(without)}: jobs were there, and no meter is; their host energy is unknown")
+        lines.append(f"host: {some(without)}: jobs were there, and no meter is; their host energy is unknown")
     return lines
 
 
-def _some(names: Collection[str]) -> str:
+def some(names: Collection[str]) -> str:
     """The first names, and how many more."""
     first = sorted(names)[:3]
     more = len(names) - len(first)

@@ -31,6 +31,8 @@ Example:
 PACKAGES = ("accounting", "collectors", "scarbon", "simulator", "site_config", "slurm_plugin")
 
 HOUR_S = 3600.0
+#: How far the books may lag behind, beyond the settling delay: an hourly timer, and a day of trouble.
+LATE_S = 25 * HOUR_S
 
 Finding = tuple[str, str, str]  # ok | warn | FAIL, what was found, what to do
 
@@ -56,6 +58,7 @@ def _findings(option: str | None) -> Iterator[Finding]:
     for name, cluster in config.clusters.items():
         yield from _jobs(config, name)
         yield from _gpus(config, name, cluster)
+        yield from _hosts(name, cluster)
         yield from _comments(name, cluster)
 
 
@@ -97,7 +100,11 @@ def _ledger(config: SiteConfig) -> Iterator[Finding]:
             booked = books.booked(name)
             end = datetime.fromtimestamp(booked[-1][1], config.site.zone).isoformat(" ", "minutes") if booked else None
             found = f"{name} is accounted up to {end}" if end else f"{name} is empty"
-            yield "ok", f"ledger {books.address.shown}: {found}", ""
+            if booked and (late_s := time.time() - config.collect.settle_s - booked[-1][1]) > LATE_S:
+                found += f", {late_s / 86400:.1f} days ago"
+                yield "warn", f"ledger {books.address.shown}: {found}", "does the timer of scarbon collect run?"
+            else:
+                yield "ok", f"ledger {books.address.shown}: {found}", ""
 
 
 def _grid(config: SiteConfig) -> Iterator[Finding]:
@@ -176,6 +183,41 @@ def _gpus(config: SiteConfig, name: str, cluster: Cluster) -> Iterator[Finding]:
     if "gres_index" in gpu.holders and not config.gres_index_dir(name).is_dir():
         advice = "start deploy/scarbon-poll.service (scarbon collect --watch), or take gres_index out of gpu.holders"
         yield "warn", f"{name}: holders by gres_index: the controller was never asked", advice
+
+
+def _hosts(name: str, cluster: Cluster) -> Iterator[Finding]:
+    """Whether the nodes' own meters answer, for which of the cluster's nodes, and whether their idle power is known."""
+    from accounting.host import some
+    from accounting.model import HostSamples, Reject
+    from accounting.sources import SourceError
+    from scarbon.wiring import host_source, node_source
+
+    source = host_source(cluster)
+    if source is None:
+        return
+    now_s = time.time()
+    try:
+        nodes = node_source(name, cluster).nodes()
+        found = list(source.samples(now_s - 600, now_s))
+    except SourceError as error:
+        yield "FAIL", f"{name}: nodes' meters: {error.what}", error.advice
+        return
+    metered = {one.node for one in found if isinstance(one, HostSamples)}
+    advice = "see docs/hosts.md; is the query right, and does its label name nodes as Slurm does?"
+    for reason in dict.fromkeys(one.reason for one in found if isinstance(one, Reject)):
+        yield "warn", f"{name}: nodes' meters: {reason}", advice
+    if not metered:
+        yield "FAIL", f"{name}: no node's own meter has a sample of the last ten minutes", advice
+        return
+    yield "ok", f"{name}: {len(metered)} nodes have a meter of their own", ""
+    if without := nodes.keys() - metered:
+        yield "warn", f"{name}: {some(without)}: no meter; the host energy of jobs there is unknown", advice
+    if nodes and (strangers := metered - nodes.keys()):
+        yield "warn", f"{name}: {some(strangers)}: metered, but no node of this cluster", advice
+    if unsaid := {node for node in nodes.values() if node.idle_w is None}:
+        idle = "set host.idle_w to what a node draws with no job on it, without its GPUs"
+        names = some([node.name for node in unsaid])
+        yield "warn", f"{name}: {names}: idle power not known; the jobs on a node owe all that it draws", idle
 
 
 def _troubles(name: str, holder: HolderSource, since_s: float) -> Iterator[Finding]:
