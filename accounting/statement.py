@@ -10,12 +10,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from math import hypot
+from typing import TYPE_CHECKING
 
 from accounting.factors import SourceShare, shares_of_energy
 from accounting.jobs import JobUsage
 from accounting.ledger.reading import Books, one_of
 from accounting.uncertainty import Accuracy, EnergyDoubt, emission_parts
-from site_config.schema import Range
+
+if TYPE_CHECKING:
+    from site_config.schema import Range
 
 J_PER_KWH = 3.6e6
 _MOST = 500  # jobs asked for in one query
@@ -97,7 +100,7 @@ class Statement:
 
 
 #: The spread of what making a piece of hardware emitted, by cluster, kind of meter and model.
-Spread = Callable[[str, str, str], Range | None]
+Spread = Callable[[str, str, str], "Range | None"]
 
 
 def state_jobs(

@@ -67,6 +67,7 @@ class KnownSite:
     ledger: KnownLedger
     clusters: Mapping[str, KnownCluster]
     uncertainty: SimpleNamespace
+    wue_l_per_kwh: float | None
 
 
 def load_kept(path: Path) -> KnownSite:
@@ -94,6 +95,7 @@ def _needed(config: SiteConfig) -> dict[str, Any]:
         "ledger": [ledger.url, ledger.password_file and str(ledger.password_file), ledger.password_env],
         "hosts": {name: cluster.host.method for name, cluster in config.clusters.items()},
         "uncertainty": config.uncertainty.model_dump(),
+        "wue_l_per_kwh": config.wue_l_per_kwh,
     }
 
 
@@ -104,6 +106,7 @@ def _known(found: Mapping[str, Any]) -> KnownSite:
         KnownLedger(url, password_file and Path(password_file), password_env),
         {name: KnownCluster(KnownHost(method)) for name, method in found["hosts"].items()},
         SimpleNamespace(**found["uncertainty"]),
+        found["wue_l_per_kwh"],
     )
 
 

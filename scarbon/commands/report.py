@@ -6,12 +6,14 @@ import re
 import time
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import click
 
 from accounting.clock import day_of, day_start
 from accounting.ledger.reading import Books
 from accounting.report import GROUPINGS, Report, Sums, make_report
+from accounting.statement import water_l
 from scarbon import __version__, units
 from scarbon.errors import WrongUseError
 from scarbon.site import chosen_clusters, known_site, open_books
@@ -55,7 +57,7 @@ def report(
     made = make_report(books, first.isoformat(), last.isoformat(), by, chosen)
     missing = _missing(config, books, chosen or list(config.clusters), first, last)
     if as_ == "json":
-        _print_json(config, made, by, first, last, missing)
+        _print_json(config, made, by, first, last, missing, _factors(config, books, chosen, first, last))
     else:
         _print(config, made, by, first, last, missing)
 
@@ -141,7 +143,31 @@ def _row(name: str, sums: Sums) -> str:
     )
 
 
-def _print_json(config: KnownSite, made: Report, by: str, first: date, last: date, missing: list[str]) -> None:
+def _factors(
+    config: KnownSite, books: Books, clusters: list[str] | None, first: date, last: date
+) -> list[dict[str, Any]]:
+    """Who gave the factors of the period: PUE, grid and contracts, each source with its share of the time."""
+    from accounting.factors import shares_of_time
+
+    zone = config.site.zone
+    start_s, end_s = day_start(zone, first), day_start(zone, last + timedelta(days=1))
+    return [asdict(one) for one in shares_of_time(books, start_s, end_s, clusters)]
+
+
+def _with_water(config: KnownSite, sums: Sums) -> dict[str, Any]:
+    """A group's figures, and the litres of water by the site's WUE; null where none is declared."""
+    return {**asdict(sums), "water_l": water_l(sums.it_energy_j, config.wue_l_per_kwh)}
+
+
+def _print_json(
+    config: KnownSite,
+    made: Report,
+    by: str,
+    first: date,
+    last: date,
+    missing: list[str],
+    factors: list[dict[str, Any]],
+) -> None:
     import json
 
     meta = {
@@ -154,11 +180,13 @@ def _print_json(config: KnownSite, made: Report, by: str, first: date, last: dat
         "not_accounted": missing,
         "gpu_metered_j": made.gpu_metered_j,
         "host_metered_j": made.host_metered_j,
+        "wue_l_per_kwh": config.wue_l_per_kwh,
+        "factors": factors,
     }
     document = {
         "meta": meta,
-        "groups": [asdict(group) for group in made.groups],
-        "idle": asdict(made.idle),
-        "total": asdict(made.total),
+        "groups": [_with_water(config, group) for group in made.groups],
+        "idle": _with_water(config, made.idle),
+        "total": _with_water(config, made.total),
     }
     click.echo(json.dumps(document, indent=1, ensure_ascii=False))

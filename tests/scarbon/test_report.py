@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +210,20 @@ def test_gpu_models_and_the_host(month: Site) -> None:
     assert set(groups) == {"NVIDIA A100-SXM4-80GB", "(host)"}
     assert groups["(host)"]["gpu_energy_j"] is None
     assert groups["NVIDIA A100-SXM4-80GB"]["host_energy_j"] is None
+
+
+def test_water_by_the_sites_wue_and_who_gave_the_factors(mine: Site) -> None:
+    words = ["report", *day_window(mine), "--format", "json"]
+    before = mine.good(*words).json
+    assert before["total"]["water_l"] is None
+    mine.change("pue: 1.2", "pue: 1.2\nwue_l_per_kwh: 1.5")
+    found = mine.good(*words).json
+    for sums in (found["idle"], found["total"], *found["groups"]):
+        assert sums["water_l"] == pytest.approx(sums["it_energy_j"] / 3.6e6 * 1.5)
+    factors = {(one["kind"], one["source"]): one["share"] for one in found["meta"]["factors"]}
+    assert factors == {("location", "file intensity.csv"): 1.0, ("market", "site.yaml"): 1.0, ("pue", "site.yaml"): 1.0}
+
+
+def day_window(site: Site) -> list[str]:
+    first = datetime.fromtimestamp(site.start_s, site.zone).date()
+    return ["-S", first.isoformat(), "-E", (first + timedelta(days=1)).isoformat()]

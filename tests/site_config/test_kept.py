@@ -25,6 +25,7 @@ clusters:
     embodied: {gpu_kgco2e: {low: 130, best: 273, high: 320}, lifetime_years: 5}
   beta: {jobs: {source: sacct}}
 uncertainty: {sensor: 0.1}
+wue_l_per_kwh: 1.8
 pue: [{from: 2026-01-01, to: 2027-01-01, value: 1.2}, {from: 2027-01-01, value: 1.15}]
 grid:
   zone: FRA
@@ -68,6 +69,7 @@ def test_what_is_kept_is_what_the_file_says(site: Path, read: list[Path]) -> Non
     assert {name: one.host.method for name, one in again.clusters.items()} == {"alpha": "model", "beta": "none"}
     assert vars(again.uncertainty) == vars(real.uncertainty)
     assert again.uncertainty.sensor == 0.1
+    assert again.wue_l_per_kwh == real.wue_l_per_kwh == 1.8
 
 
 def test_a_file_that_changed_is_read_again(site: Path, read: list[Path]) -> None:
