@@ -117,6 +117,14 @@ def _coverage(job: JobUsage, style: Style) -> str:
     return _raw(job.coverage) if style.noconvert else units.share(job.coverage)
 
 
+def _sci(job: JobUsage, style: Style) -> str:
+    """(E × I + M) per R of ISO/IEC 21031, with a GPU-hour held as R."""
+    if job.co2e_location_g is None or job.co2e_embodied_g is None or not job.gpu_seconds:
+        return ""
+    value = (job.co2e_location_g + job.co2e_embodied_g) / job.gpu_seconds * 3600
+    return _raw(value) if style.noconvert else units.mass(value)
+
+
 FIELDS = {
     field.name.lower(): field
     for field in (
@@ -151,6 +159,7 @@ FIELDS = {
         Field("Partition", _text("partition"), 10, "partition"),
         Field("PUE", _number("pue", ".2f"), 6, "facility energy over IT energy"),
         Field("QOS", _text("qos"), 10, "quality of service"),
+        Field("SCI", _sci, 10, "software carbon intensity: emissions and the making of the GPUs, per GPU-hour"),
         Field("Start", _time("start"), 19, "when it started"),
         Field("State", _text("state"), 10, "state"),
         Field("Submit", _time("submit"), 19, "when it was submitted"),

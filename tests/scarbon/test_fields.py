@@ -219,3 +219,10 @@ def test_every_line_is_as_wide_as_the_header(cells: list[tuple[str, int, bool]])
     header, rule, row = table(fields, [[text for text, _, _ in cells]], header=True)
     assert len(header) == len(rule) == len(row) == sum(size + 1 for _, size, _ in cells)
     assert row.isprintable()
+
+
+def test_the_software_carbon_intensity_is_per_gpu_hour() -> None:
+    """(792 + 1234.5) g over 180,122 s of GPUs, an hour at a time."""
+    assert float(show("SCI", style=RAW)) == pytest.approx((792.0 + 1234.5) / (180_122 / 3600), abs=1e-6)
+    for unknown in ({"co2e_location_g": None}, {"co2e_embodied_g": None}, {"gpu_seconds": 0.0}):
+        assert show("SCI", replace(JOB, **unknown)) == ""
