@@ -94,9 +94,9 @@ def job_filter(
 
 
 def _users(options: Mapping[str, Any], by_id: bool) -> list[str] | None:
-    """The users asked for: those named, else the caller; root sees all, as in sacct."""
+    """The users asked for: those named, with -a too; else the caller; root sees all, as in sacct."""
     named = names(options["user"])
-    if options["allusers"] or (named is None and (os.getuid() == 0 or by_id)):
+    if named is None and (options["allusers"] or os.getuid() == 0 or by_id):
         return None
     return [_user_name(name) for name in named or [str(os.getuid())]]
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from site_config.schema import SiteConfig
 
 
+#: How far the books may lag behind without a word: an hourly timer, and a day of trouble.
+LATE_S = 25 * 3600.0
+
+
 def site(config: str | None) -> SiteConfig:
     """The configuration that `--config`, the environment or the default place names; ConfigError where it is wrong."""
     from site_config.load import load

@@ -28,10 +28,9 @@ from collectors.host import HostQuery, PrometheusHosts
 from collectors.journal import Journal
 from collectors.openmetrics import OpenMetricsSource
 from collectors.prometheus import Endpoint, Prometheus
+from collectors.slurm.choose import choose
 from collectors.slurm.fields import nodes as node_names
-from collectors.slurm.file import FileSource
 from collectors.slurm.nodes import ClusterNodes
-from collectors.slurm.sacct import SacctSource
 from site_config.host import Host
 from site_config.schema import Cluster, Gpu, SiteConfig
 from site_config.secrets import read_secret
@@ -70,13 +69,7 @@ def rules(config: SiteConfig, name: str) -> Rules:
 
 def job_source(config: SiteConfig, name: str) -> JobSource:
     """Where the cluster's jobs are read."""
-    jobs = config.clusters[name].jobs
-    if jobs.source == "file":
-        assert jobs.path is not None
-        return FileSource(name, jobs.path, config.site.zone)
-    if jobs.source in ("auto", "sacct"):
-        return SacctSource(name, str(jobs.sacct or "sacct"))
-    raise SourceError(f"clusters.{name}.jobs.source: {jobs.source} is not read by this version", "use sacct or file")
+    return choose(name, config.clusters[name].jobs, config.site.zone)[0]
 
 
 def gpu_source(name: str, gpu: Gpu) -> GpuEnergySource:

@@ -21,7 +21,7 @@ from site_config.gpu import CUSTOM, GpuMeter, GpuMetrics, GpuModel, Preset, gpu_
 from site_config.host import Host
 from site_config.section import (
     FilePath,
-    HttpUrl,
+    HttpUrlOrSocket,
     NotNegative,
     Positive,
     Section,
@@ -69,7 +69,7 @@ class Jobs(Section):
     source: Literal["auto", "pyslurm", "sacct", "slurmrestd", "file"] = "auto"
     path: FilePath | None = None  # file: a `sacct -P` or `sacct --json` dump
     sacct: FilePath | None = None  # the program, where it is not on the PATH
-    url: HttpUrl | None = None  # slurmrestd
+    url: HttpUrlOrSocket | None = None  # slurmrestd
     user: Text | None = None  # slurmrestd: whose token it is
     token_file: FilePath | None = None
     token_env: Text | None = None

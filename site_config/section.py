@@ -185,7 +185,21 @@ def _no_empty_text(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(_no_empty_text), StringConstraints(strip_whitespace=True)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+
+
+def _http_url_or_socket(value: str) -> str:
+    """Take a URL, or a Unix socket as `unix:///run/slurmrestd.sock`."""
+    if not value.startswith("unix:"):
+        return _http_url(value)
+    if not value.startswith("unix:///") or len(value.split()) != 1:
+        raise wrong(f"must name a socket as unix:///run/slurmrestd.sock, but is {shown(value)}")
+    return value
+
+
 HttpUrl = Annotated[Text, BeforeValidator(lambda value: _http_url(value) if isinstance(value, str) else value)]
+HttpUrlOrSocket = Annotated[
+    Text, BeforeValidator(lambda value: _http_url_or_socket(value) if isinstance(value, str) else value)
+]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ def open_engine(address: Address) -> Engine:
         raise LedgerError(
             f"the ledger {address.path} would lie on {shared}, where SQLite's books can be damaged",
             "put it on a disk of this machine, or keep it in PostgreSQL or MariaDB (see docs/ledger.md)",
+        )
+    file = Path(address.path)
+    if file.is_dir():
+        raise LedgerError(f"the ledger {file} is a folder", "name a file in it: sqlite:///…/ledger.db")
+    if not os.access(folder, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        raise LedgerError(
+            f"no permission to write the ledger {file}, or beside it", "run it as the user who keeps the books"
         )
     engine = create_engine(_URLS["sqlite"], creator=lambda: connect_sqlite(address.path), poolclass=NullPool)
 

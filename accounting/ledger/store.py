@@ -48,7 +48,10 @@ class Ledger:
         """
         self.address = parse_address(url, password)
         self._engine = open_engine(self.address)
-        self._connection = self._engine.connect()
+        try:
+            self._connection = self._engine.connect()
+        except DatabaseError as error:
+            raise _cannot_write(self.address.shown, error) from error
         try:
             make_or_check(self._connection, self.address, zone)
         except DatabaseError as error:

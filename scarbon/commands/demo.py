@@ -36,9 +36,6 @@ grid:
   market: {factor_g_per_kwh: 12, coverage: 0.8, residual_mix_g_per_kwh: 60}
 """
 
-#: Written into the folder, so that the demo removes only what it made.
-MARK = "this folder was made by scarbon demo and may be removed"
-
 
 @click.command(epilog=EXAMPLE)
 @click.option("--folder", default="scarbon-demo", show_default=True, metavar="DIR", help="Where to put it all.")
@@ -75,13 +72,14 @@ def demo(folder: str, month: str | None, seed: int) -> None:
 
 
 def _make(place: Path) -> None:
-    """An empty folder; one that the demo did not make is left as it is."""
-    if place.exists():
-        if not (place / "DEMO").is_file():
-            raise UserError(f"{place} exists and was not made by scarbon demo", "name another with --folder")
-        shutil.rmtree(place)
-    place.mkdir(parents=True)
-    (place / "DEMO").write_text(f"{MARK}\n", encoding="utf-8")
+    """The folder, without an earlier demo's files; whatever else lies in it is left, and one not ours is refused."""
+    if place.exists() and not (place / "DEMO").is_file():
+        raise UserError(f"{place} exists and was not made by scarbon demo", "name another with --folder")
+    place.mkdir(parents=True, exist_ok=True)
+    for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock"):
+        (place / name).unlink(missing_ok=True)
+    shutil.rmtree(place / "journal", ignore_errors=True)
+    (place / "DEMO").write_text("This folder was made by scarbon demo, and may be removed.\n", encoding="utf-8")
 
 
 def _month(month: str | None) -> tuple[date, date]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scarbon.errors import FAILED
-from scarbon.site import open_books, site
+from scarbon.site import LATE_S, open_books, site
 from site_config.place import find_config
 from site_config.schema import Cluster, SiteConfig
 
@@ -31,8 +31,6 @@ Example:
 PACKAGES = ("accounting", "collectors", "scarbon", "simulator", "site_config", "slurm_plugin")
 
 HOUR_S = 3600.0
-#: How far the books may lag behind, beyond the settling delay: an hourly timer, and a day of trouble.
-LATE_S = 25 * HOUR_S
 
 Finding = tuple[str, str, str]  # ok | warn | FAIL, what was found, what to do
 
@@ -134,17 +132,17 @@ def _grid(config: SiteConfig) -> Iterator[Finding]:
 def _jobs(config: SiteConfig, name: str) -> Iterator[Finding]:
     from accounting.model import Reject
     from accounting.sources import SourceError
-    from scarbon.wiring import job_source
+    from collectors.slurm.choose import choose
 
     now_s = time.time()
     try:
-        source = job_source(config, name)
+        source, why = choose(name, config.clusters[name].jobs, config.site.zone)
         rows = list(source.jobs(now_s - 24 * HOUR_S, now_s))
     except SourceError as error:
         yield "FAIL", f"{name}: jobs: {error.what}", error.advice
         return
     bad = sum(isinstance(row, Reject) for row in rows)
-    yield "ok", f"{name}: jobs by {source.name}: {len(rows) - bad} in the last day", ""
+    yield "ok", f"{name}: jobs by {source.name} ({why}): {len(rows) - bad} in the last day", ""
     if bad:
         yield (
             "warn",

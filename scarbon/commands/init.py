@@ -32,7 +32,7 @@ site:
   timezone: {timezone}            # days and months of the books are those of this zone
 
 # The books. One file on a local disk (not NFS).
-ledger: sqlite:///ledger.db
+ledger: sqlite:///{ledger}
 
 clusters:
   {cluster}:                      # Slurm's ClusterName
@@ -83,17 +83,21 @@ def init(output: str, yes: bool, force: bool) -> None:
         raise UserError(f"the folder {path.parent} does not exist", f"make it: mkdir -p {path.parent}")
 
     try:
-        text = _interview(path.name, yes)
+        text = _interview(path, yes)
     except click.Abort:
         if sys.stdin.isatty():
             raise  # Ctrl-C
         click.echo(err=True)
         raise UserError("nobody is there to answer", "say --yes to take what is found out, and the defaults") from None
     path.write_text(text, encoding="utf-8")
+    if yes:
+        click.echo(
+            "Assumed where nothing could be found out: the country, the PUE, the Prometheus; check them.", err=True
+        )
     click.echo(f"Wrote {path}. Next: scarbon --config {path} doctor", err=True)
 
 
-def _interview(name: str, yes: bool) -> str:
+def _interview(path: Path, yes: bool) -> str:
     """Ask for what the configuration needs (with `yes`, take what is found out), and return it as YAML."""
 
     def ask(question: str, found: str) -> str:
@@ -111,9 +115,14 @@ def _interview(name: str, yes: bool) -> str:
         journal = ask("Folder of the hooks' journals, as seen from here", "/var/spool/scarbon")
         gpu = GPU.format(url=_quoted(url), journal=_quoted(journal))
     return TEMPLATE.format(
-        name=name, site=_quoted(site), timezone=timezone, cluster=_quoted(cluster), gpu=gpu.rstrip("\n"),
-        pue=float(pue), zone=zone,
+        name=path.name, ledger=_ledger(path), site=_quoted(site), timezone=timezone, cluster=_quoted(cluster),
+        gpu=gpu.rstrip("\n"), pue=float(pue), zone=zone,
     )  # fmt: skip
+
+
+def _ledger(path: Path) -> str:
+    """Beside the configuration; for one in /etc, where data does not belong, in /var/lib."""
+    return "/var/lib/scarbon/ledger.db" if Path("/etc") in path.resolve().parents else "ledger.db"
 
 
 def _ask_until(ask: Callable[[], str], check: Callable[[str], str | None], yes: bool) -> str:

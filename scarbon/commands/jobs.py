@@ -13,8 +13,8 @@ from accounting.jobs import JobFilter, JobUsage, list_jobs
 from accounting.ledger.reading import Books
 from scarbon import __version__
 from scarbon.choosing import job_filter, job_options
-from scarbon.fields import DEFAULT_FORMAT, FIELDS, Style, parse_format, table
-from scarbon.site import accuracy, known_site, open_books
+from scarbon.fields import DEFAULT_FORMAT, FIELDS, Style, format_time, parse_format, table
+from scarbon.site import LATE_S, accuracy, known_site, open_books
 from site_config.kept import KnownSite
 
 EXAMPLE = """\b
@@ -66,6 +66,18 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
         sys.stdout.writelines(f"{line}\n" for line in lines)
     else:
         sys.stdout.writelines(f"{line}\n" for line in table(fields, list(rows), header))
+        if sys.stderr.isatty():
+            _say_how_late(config, books, chosen, now_s)
+
+
+def _say_how_late(config: KnownSite, books: Books, chosen: JobFilter, now_s: float) -> None:
+    """Tell a person that the books end before the window does: what was used since is in no figure."""
+    wanted_s = min(now_s if chosen.end_s is None else chosen.end_s, now_s) - LATE_S
+    for name in chosen.clusters or config.clusters:
+        booked = books.booked(name)
+        if not booked or booked[-1][1] < wanted_s:
+            end = f"up to {format_time(booked[-1][1], config.site.zone)}" if booked else "not at all"
+            click.echo(f"note: {name} is accounted {end}; what was used since is in no figure", err=True)
 
 
 def _print_json(config: KnownSite, books: Books, chosen: JobFilter, found: Iterator[JobUsage]) -> None:

@@ -27,7 +27,10 @@ def init(folder: Path, *answers: str) -> Done:
 def test_without_questions_it_takes_what_it_finds(tmp_path: Path) -> None:
     done = scarbon("init", "--yes", "-o", tmp_path / "site.yaml")
     assert (done.code, done.out) == (0, "")
-    assert done.err == f"Wrote {tmp_path}/site.yaml. Next: scarbon --config {tmp_path}/site.yaml doctor\n"
+    assert done.err == (
+        "Assumed where nothing could be found out: the country, the PUE, the Prometheus; check them.\n"
+        f"Wrote {tmp_path}/site.yaml. Next: scarbon --config {tmp_path}/site.yaml doctor\n"
+    )
     config = load(tmp_path / "site.yaml")
     assert config.site.timezone == "Europe/Zurich"
     assert list(config.clusters) == ["cluster"]

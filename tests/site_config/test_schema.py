@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from site_config import grid as grids
+from site_config.schema import Jobs
 from tests.site_config.conftest import DESIGN, Problems, Read
 
 PROMETHEUS = "prometheus: {url: http://prometheus:9090}"
@@ -78,6 +79,11 @@ PROMETHEUS = "prometheus: {url: http://prometheus:9090}"
         ("{source: auto}", "{source: file}", "5: clusters.alpha.jobs: source: file needs path"),
         ("{source: auto}", "{source: sacct, path: a}", "5: clusters.alpha.jobs.path: only source: file has a path"),
         ("{source: auto}", "{source: slurmrestd}", "5: clusters.alpha.jobs: source: slurmrestd needs url"),
+        (
+            "{source: auto}",
+            "{source: slurmrestd, url: 'unix:rest'}",
+            "5: clusters.alpha.jobs.url: must name a socket as unix:///run/slurmrestd.sock, but is 'unix:rest'",
+        ),
         (
             "{source: auto}",
             "{token: abc}",
@@ -364,3 +370,7 @@ def test_nothing_can_be_changed_afterwards(read: Read) -> None:
     config = read(DESIGN)
     with pytest.raises(ValueError, match="frozen"):
         config.pue = 1.3  # type: ignore[misc]
+
+
+def test_slurmrestd_may_be_a_socket() -> None:
+    assert Jobs(source="slurmrestd", url="unix:///run/slurmrestd.sock").url == "unix:///run/slurmrestd.sock"
