@@ -85,5 +85,6 @@ def _usage(job: Job, meter: Meter, slot_s: int, held_s: float, energy_j: float) 
     gpu = meter is not HOST
     return UsageRow(
         job.key, meter.key, slot_s, "counter" if gpu else "model", "journal" if gpu else "slurm", held_s, held_s,
-        held_s, energy_j, facility_j, facility_j / 3.6e6 * 60.0, facility_j / 3.6e6 * 25.0, held_s * 2e-3 if gpu else None,
+        held_s, energy_j, facility_j, facility_j / 3.6e6 * 60.0, facility_j / 3.6e6 * 25.0,
+        held_s * 2e-3 if gpu else None,
     )  # fmt: skip

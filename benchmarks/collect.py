@@ -1,9 +1,9 @@
 """How long `scarbon collect` takes with a real Prometheus, against fetching and parsing the same answers alone.
 
-A cluster is simulated, its recording put into a Prometheus of its own (promtool), and the whole period accounted, as a
-site does it: one process from its start to its end, with the jobs, the attribution and the ledger. Prometheus writes down
-what it was asked. The same questions are then asked again by a process that does nothing but `requests.get` and `.json()`.
-Both take turns and are timed from outside, with their own start. The goal: at most twice the time.
+A cluster is simulated, its recording put into a Prometheus of its own (promtool), and the whole period accounted, as
+a site does it: one process from its start to its end, with the jobs, the attribution and the ledger. Prometheus writes
+down what it was asked. The same questions are then asked again by a process that does nothing but `requests.get` and
+`.json()`. Both take turns and are timed from outside, with their own start. The goal: at most twice the time.
 
     python benchmarks/collect.py [--nodes 8] [--days 7] [--turns 3] [--quick]
 """

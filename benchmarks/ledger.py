@@ -97,6 +97,7 @@ class Floor:
         return time.perf_counter() - started
 
     def close(self) -> None:
+        """Let go of the database."""
         self._driver.close()
 
 
@@ -207,7 +208,8 @@ def ask(folders: Sequence[tuple[str, Path]], rounds: int) -> bool:
         good &= long_s / start_s <= goal and long_s / short_s <= GROWTH_GOAL
         print(
             f"{what}: {long_s * 1000:.0f} ms on {folders[1][0]}, {long_s / start_s:.2f} times the start (goal: at most "
-            f"{goal:g}); {short_s * 1000:.0f} ms on {folders[0][0]}: {long_s / short_s:.2f} times (at most {GROWTH_GOAL:g})"
+            f"{goal:g}); {short_s * 1000:.0f} ms on {folders[0][0]}: {long_s / short_s:.2f} times "
+            f"(at most {GROWTH_GOAL:g})"
         )
     return good & _queries(folders, rounds)
 
