@@ -98,8 +98,7 @@ def _no_driver(server: str, module: str, extra: str, error: ImportError) -> Ledg
 
 
 def _unreachable(address: Address, why: str) -> LedgerError:
-    lines = why.strip().splitlines() or ["it does not say why"]
     return LedgerError(
-        f"the ledger {address.shown} cannot be opened: {lines[-1]}",
+        f"the ledger {address.shown} cannot be opened: {' '.join(why.split())}",
         "check that the server runs, and user, password and database in `ledger:`",
     )
