@@ -101,15 +101,20 @@ def lost(jobs: Iterable[JobUsage]) -> list[Lost]:
     return sorted(found, key=lambda one: -one.it_energy_j)
 
 
-def idle_levels(books: Books) -> dict[str, float]:
-    """What a GPU of each model draws while nobody holds it (W), from the days on which it was idle and measured."""
-    return {row["model"]: row["idle_j"] / row["idle_s"] for row in books.rows(_IDLE)}
+def idle_levels(books: Books, start_s: float, end_s: float) -> dict[str, float]:
+    """What a GPU of each model drew while nobody held it (W), in [start_s, end_s).
+
+    From the hours in which it was idle and measured throughout.
+    """
+    rows = books.rows(_IDLE, {"start_s": start_s, "end_s": end_s})
+    return {row["model"]: row["idle_j"] / row["idle_s"] for row in rows}
 
 
 _IDLE = """
-SELECT m.model, SUM(i.idle_j) AS idle_j, SUM(i.idle_s) AS idle_s
-FROM idle_days i JOIN meters m ON m.meter_id = i.meter_id
-WHERE m.kind = 'gpu' AND i.idle_s > 0 AND i.known_s >= i.idle_s
+SELECT m.model, SUM(b.idle_j) AS idle_j, SUM(b.idle_s) AS idle_s
+FROM balance b JOIN meters m ON m.meter_id = b.meter_id
+WHERE b.superseded_by IS NULL AND b.slot_s >= :start_s AND b.slot_s < :end_s
+  AND m.kind = 'gpu' AND b.known_s > 0 AND b.idle_s > b.known_s - 0.001 AND b.idle_s < b.known_s + 0.001
 GROUP BY m.model
 """
 

@@ -94,7 +94,7 @@ def _advise(config: SiteConfig, books: Books, jobs: Sequence[JobUsage], now_s: f
     problems: list[str] = []
     rows = used(books, jobs)
     source = _forecast_source(config)
-    past, past_by = _past(books, jobs, source, problems)
+    past, past_by = _past(books, jobs, now_s, source, problems)
     length_s = usual_length_s(jobs)
     start = None
     if source is not None and length_s is not None:
@@ -106,7 +106,7 @@ def _advise(config: SiteConfig, books: Books, jobs: Sequence[JobUsage], now_s: f
     found = Advice(
         stated=state_jobs(books, jobs, config.wue_l_per_kwh, accuracy(config)),
         lost=lost(jobs),
-        hardly_used=hardly_used(jobs, rows, idle_levels(books)),
+        hardly_used=hardly_used(jobs, rows, idle_levels(books, *_period(jobs, now_s))),
         moved=Moved(*(sum(getattr(one, name) for one in by_cluster) for name in ("jobs", "emitted_g", "saved_g"))),
         moved_by=past_by,
         start=start,
@@ -124,15 +124,21 @@ def _forecast_source(config: SiteConfig) -> ForecastSource | None:
     return forecast_source(config.grid.advice)
 
 
+def _period(jobs: Sequence[JobUsage], now_s: float) -> tuple[float, float]:
+    """From the first start of the jobs to their last end, or now."""
+    starts = [job.start for job in jobs if job.start is not None]
+    return min(starts), max(now_s if job.end is None else job.end for job in jobs)
+
+
 def _past(
-    books: Books, jobs: Sequence[JobUsage], source: ForecastSource | None, problems: list[str]
+    books: Books, jobs: Sequence[JobUsage], now_s: float, source: ForecastSource | None, problems: list[str]
 ) -> tuple[dict[str, Sequence[FactorSlot]], str]:
     """The intensities of the jobs' time by cluster, and a day on: marginal where the site has them, else the books'."""
     from accounting.factors import applied
     from collectors.grid.watttime import WattTime
 
-    start_s = min(job.start for job in jobs if job.start is not None)
-    end_s = max(job.end if job.end is not None else job.start or 0 for job in jobs) + MOVABLE_S
+    start_s, end_s = _period(jobs, now_s)
+    end_s = min(end_s + MOVABLE_S, now_s)
     clusters = sorted({job.cluster for job in jobs})
     if isinstance(source, WattTime):
         marginal = source

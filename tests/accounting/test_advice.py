@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from accounting.advice import Lost, Moved, best_start, hardly_used, idle_levels, lost, moved, usual_length_s
 from accounting.jobs import JobUsage
-from accounting.model import FactorSlot
+from accounting.model import FactorSlot, GpuSamples
 from accounting.statement import Used
-from tests.accounting.oneday import DAY, Accountant, at, exactly, the_day
+from tests.accounting.oneday import DAY, Accountant, Site, at, exactly, the_day
 
 HOUR = 3600
 
@@ -103,13 +104,35 @@ def test_the_idle_level_is_read_from_the_books(accountant: Accountant) -> None:
     """The GPU of the day that is worked out by hand draws 60 W while nobody holds it."""
     accountant.day(the_day())
     with accountant.books as books:
-        assert idle_levels(books) == {"A100": exactly(60.0)}
+        assert idle_levels(books, *the_days_ends()) == {"A100": exactly(60.0)}
+        assert idle_levels(books, at(DAY, "11:00"), at(DAY, "13:00")) == {}  # held all the time
 
 
 def test_a_gpu_that_was_never_idle_has_no_idle_level(accountant: Accountant) -> None:
     accountant.day(replace(the_day(), start_s=at(DAY, "00:00"), end_s=at(DAY, "00:00") + 86_400))
     with accountant.books as books:
-        assert idle_levels(books) == {}
+        assert idle_levels(books, *the_days_ends()) == {}
+
+
+def the_days_ends() -> tuple[float, float]:
+    return at(DAY, "00:00"), at(DAY, "00:00") + 86_400
+
+
+def test_an_hour_of_which_a_part_is_unknown_tells_no_idle_level(accountant: Accountant) -> None:
+    """Nobody held the GPU from 06:00 to 07:00, and it was measured in the second half only: 30 W would be wrong."""
+    accountant.day(Silent(**{field.name: getattr(the_day(), field.name) for field in fields(the_day())}))
+    with accountant.books as books:
+        assert idle_levels(books, at(DAY, "06:00"), at(DAY, "07:00")) == {}
+        assert idle_levels(books, at(DAY, "06:00"), at(DAY, "08:00")) == {"A100": exactly(60.0)}
+
+
+class Silent(Site):
+    """The GPU's exporter is new: it has samples from half past six in the morning on."""
+
+    def samples(self, start_s: float, end_s: float, uuids: Collection[str] | None = None) -> Iterator[GpuSamples]:
+        for one in super().samples(start_s, end_s, uuids):
+            there = one.energy_time_s >= at(DAY, "06:30")
+            yield replace(one, energy_time_s=one.energy_time_s[there], energy_j=one.energy_j[there])
 
 
 # --- when to run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, replace
 
 import pytest
@@ -178,3 +178,53 @@ def test_two_sources_inside_one_slot_share_its_energy(accountant: Accountant) ->
         ("second", pytest.approx(0.75), 1.0),
         ("first", pytest.approx(0.25), 0.0),
     ]
+
+
+def test_two_gpus_sensors_average_out(accountant: Accountant) -> None:
+    """Two GPUs of one energy in one job: their sensors' 5 % become 5 % / √2 of the GPUs' part; all else is exact."""
+    accountant.day(TwoGpus(**{field.name: getattr(the_day(), field.name) for field in fields(the_day())}))
+    exact = Accuracy(sensor=0.05, model=0.0, pue=0.0, intensity=0.0)
+    with accountant.books as books:
+        found = state_jobs(books, list(list_jobs(books, JobFilter())), None, exact)
+    assert found.gpu_energy_j == exactly(2 * 0.3 * 2.75 * 3.6e6)
+    assert found.co2e_location_g is not None
+    share = 0.05 / math.sqrt(2) * 0.6 / 0.67
+    assert found.co2e_high_g == pytest.approx(found.co2e_location_g * (1 + share), rel=1e-6)
+
+
+class TwoGpus(Site):
+    """The day's job holds a second GPU like the first."""
+
+    def jobs(self, start_s: float, end_s: float) -> Iterator[Job]:
+        for job in super().jobs(start_s, end_s):
+            yield replace(job, gpus=2)
+
+    def samples(self, start_s: float, end_s: float, uuids: Collection[str] | None = None) -> Iterator[GpuSamples]:
+        for one in super().samples(start_s, end_s, uuids):
+            yield one
+            yield replace(one, device=replace(one.device, uuid="GPU-2", index=1))
+
+    def tags(self, start_s: float, end_s: float, jobs: Sequence[Job], samples: Sequence[GpuSamples]) -> Iterator[Tag]:
+        for tag in super().tags(start_s, end_s, jobs, samples):
+            yield tag
+            yield replace(tag, uuid="GPU-2", index=1)
+
+
+def test_factors_that_were_superseded_count_no_more(accountant: Accountant) -> None:
+    grid = [replace(slot, source="first estimate", value=1.0) for slot in the_day().factors.location]
+    accountant.day(the_day(location=grid))
+    accountant.day(the_day())
+    with accountant.books as books:
+        jobs = list(list_jobs(books, JobFilter()))
+        by_energy = shares_of_energy(books, jobs)
+        by_time = shares_of_time(books, at(DAY, "00:00"), at(DAY, "00:00") + 86_400, None)
+    for found in (by_energy, by_time):
+        assert [(one.source, one.share) for one in found if one.kind == "location"] == [("meter of the grid", 1.0)]
+
+
+def test_another_attempt_of_the_same_job_is_another_job(accountant: Accountant) -> None:
+    accountant.day(the_day())
+    with accountant.books as books:
+        (job,) = list_jobs(books, JobFilter())
+        assert shares_of_energy(books, [replace(job, submit=job.submit - 1)]) == []
+        assert state_jobs(books, [replace(job, submit=job.submit - 1)]).hardware == []
