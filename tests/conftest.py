@@ -3,11 +3,13 @@ real cluster, or others whose reason for being skipped says NOT TESTED, did not 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from simulator.scenarios import random_cluster
+from tests.ledger.servers import Place, Server, missing, running_servers
 from tests.site import Site, days_cluster, make_site
 
 #: Why no cluster could be started, where that is so.
@@ -62,3 +64,24 @@ def fresh(recorded: Site, tmp_path: Path) -> Site:
 def mine(booked: Site, tmp_path: Path) -> Site:
     """A copy of `booked` that the test may change."""
     return booked.copy(tmp_path / "site")
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[dict[str, Server]]:
+    """PostgreSQL and MariaDB, running; where this machine cannot have them, the tests are skipped."""
+    if reason := missing():
+        pytest.skip(f"THE LEDGER WAS NOT TESTED ON SERVERS: {reason}")
+    with running_servers() as servers:
+        yield servers
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where a ledger can be, on each database: every test that asks for it runs on all three. Nothing is there yet."""
+    if request.param == "sqlite":
+        yield Place("sqlite", f"sqlite:///{tmp_path / 'ledger.db'}")
+        return
+    server: Server = request.getfixturevalue("servers")[request.param]
+    place = server.database()
+    yield place
+    server.drop(place)

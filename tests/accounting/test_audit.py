@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from accounting.audit import TOLERANCE, Audit, audit, quarantined
 from accounting.ledger.postings import BalanceRow, UsageRow
-from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
 from accounting.model import Reject
+from tests.ledger.servers import Place, books_of
 from tests.ledger.windows import HOST, HOUR_S, OTHER, RUN, START_S, UNNAMED, balance, job, usage, window
 
 ADA, BOB = job(1), job(2)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "UTC")
+def ledger(place: Place) -> Iterator[Ledger]:
+    made = Ledger(place.url, "UTC", place.password)
     yield made
     made.close()
 
@@ -28,7 +27,7 @@ def audited(
     ledger: Ledger, rows: list[UsageRow], balances: list[BalanceRow], hours: tuple[int, int] | None = None
 ) -> Audit:
     ledger.post(window(0, 4, [ADA, BOB], rows, balances), RUN)
-    with Books(f"sqlite:///{ledger.address.path}") as books:
+    with books_of(ledger) as books:
         if hours is None:
             return audit(books, None, None)
         return audit(books, START_S + hours[0] * HOUR_S, START_S + hours[1] * HOUR_S)
@@ -118,7 +117,7 @@ def test_quarantine_by_source(ledger: Ledger) -> None:
         Reject("sacct", "1", "|", "x"),
     ]
     ledger.post(window(0, 1, rejects=rejects), RUN)
-    with Books(f"sqlite:///{ledger.address.path}") as books:
+    with books_of(ledger) as books:
         assert audit(books, None, None).quarantine == {"journal": 2, "sacct": 1}
         assert [(row["source"], row["location"], row["raw"]) for row in quarantined(books)] == [
             ("journal", "n1:7", "{"), ("journal", "n1:9", "["), ("sacct", "1", "|"),

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from accounting.jobs import JobFilter, JobUsage, list_jobs
 from accounting.ledger.postings import UsageRow
-from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
 from accounting.model import Job
+from tests.ledger.servers import Place, books_of
 from tests.ledger.windows import DAY_S, HOST, HOUR_S, OTHER, RUN, START_S, UNNAMED, job, usage, window
 
 ALL = JobFilter(duplicates=True)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "UTC")
+def ledger(place: Place) -> Iterator[Ledger]:
+    made = Ledger(place.url, "UTC", place.password)
     yield made
     made.close()
 
@@ -35,7 +34,7 @@ def booked(ledger: Ledger, jobs: Sequence[Job], rows: Sequence[UsageRow] = ()) -
 
 
 def found(ledger: Ledger, chosen: JobFilter = ALL) -> list[JobUsage]:
-    with Books(f"sqlite:///{ledger.address.path}") as books:
+    with books_of(ledger) as books:
         return list(list_jobs(books, chosen))
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
 from accounting.report import Report, Sums, make_report
+from tests.ledger.servers import Place, books_of
 from tests.ledger.windows import HOST, OTHER, RUN, UNNAMED, balance, job, usage, window
 
 ADA = job(1)
@@ -21,8 +20,8 @@ FIRST, SECOND = "2026-10-30", "2026-10-31"  # the days of hours 0 to 23 and 24 t
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", "UTC")
+def ledger(place: Place) -> Iterator[Ledger]:
+    made = Ledger(place.url, "UTC", place.password)
     made.post(
         window(
             0, 24, [ADA, BOB, NOBODY],
@@ -44,7 +43,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def report(
     ledger: Ledger, by: str = "account", first: str = FIRST, last: str = SECOND, clusters: list[str] | None = None
 ) -> Report:
-    with Books(f"sqlite:///{ledger.address.path}") as books:
+    with books_of(ledger) as books:
         return make_report(books, first, last, by, clusters)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from accounting.ledger.reading import Books
+from accounting.ledger.store import Ledger
 from tests.cluster.harness import OWNER, PREFIX, clear_away_dead_runs
 from tests.cluster.processes import ClusterError, Processes, free_port
 from tests.cluster.services import start_mariadb
@@ -28,6 +30,15 @@ class Place:
     kind: str  # sqlite | postgresql | mariadb
     url: str
     password: str | None = None
+
+
+def books_of(ledger: Ledger) -> Books:
+    """The books that the ledger writes, for reading."""
+    address = ledger.address
+    if address.kind == "sqlite":
+        return Books(f"sqlite:///{address.path}")
+    server = f"{address.user}@{address.host}:{address.port}"
+    return Books(f"{_SCHEMES[address.kind]}://{server}/{address.database}", address.password)
 
 
 @dataclass(frozen=True)
