@@ -122,11 +122,14 @@ class EnergyCurve:
         """E(t) in J; outside the samples the curve is flat (nothing is known there)."""
         if self.empty:
             return np.zeros_like(time_s)
-        values = np.interp(time_s, self.time_s, self.energy_j)
+        window = np.clip(windows_of(self.time_s, time_s), 0, self.time_s.size - 2)
+        start_s, start_j = self.time_s[window], self.energy_j[window]
+        power_w = (self.energy_j[window + 1] - start_j) / (self.time_s[window + 1] - start_s)
+        values = start_j + power_w * (np.clip(time_s, self.time_s[0], self.time_s[-1]) - start_s)
         if self.divided.size:
             is_divided = np.zeros(self.time_s.size, dtype=bool)
             is_divided[self.divided] = True
-            inside = is_divided[windows_of(self.time_s, time_s)]  # before the first sample it is -1: no window
+            inside = is_divided[window]
             values[inside] = np.interp(time_s[inside], self.knot_time_s, self.knot_energy_j)
         return values
 
@@ -220,6 +223,20 @@ def curve_from_samples(samples: Readings, max_gap_s: float, most_w: float = MAX_
             curve = _across_restarts(time_s, counter_j, gauge, max_gap_s)
             return replace(curve, scrape_s=scrape_s, blur_s=blur_s)
     return _curve_from_power(gauge, max_gap_s)
+
+
+def counter_over_gauge(samples: Readings) -> float | None:
+    """The energy by the counter over that by the gauge, where both are known for at least five minutes."""
+    curve = curve_from_samples(samples, np.inf)
+    if curve.method != "counter" or curve.gauge.time_s.size < 2:
+        return None
+    span_s = np.array(
+        [max(curve.time_s[0], curve.gauge.time_s[0]), min(curve.time_s[-1], curve.gauge.time_s[-1])], dtype=float
+    )
+    by_gauge_j = float(np.diff(curve.gauge.energy_at(span_s))[0])
+    if span_s[1] - span_s[0] < 300.0 or not by_gauge_j > 0:
+        return None
+    return float(np.diff(curve.energy_at(span_s))[0]) / by_gauge_j
 
 
 def curve_from_windows(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import click
 
 from accounting.audit import Audit, Line, quarantined
 from accounting.audit import audit as audit_books
+from accounting.findings import MOMENTS_S, MeterFinding, meter_findings
 from accounting.ledger.reading import Books
 from scarbon import __version__, units
 from scarbon.errors import FAILED, WrongUseError
@@ -58,15 +60,16 @@ def audit(
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise WrongUseError("the window ends before it begins", "check -S and -E")
     found = audit_books(books, start_s, end_s)
+    meters = meter_findings(books, start_s, end_s)
     if as_json:
-        _print_json(found, start_s, end_s)
+        _print_json(found, meters, start_s, end_s)
     else:
-        _print(found)
+        _print(found, meters)
     if not found.balanced:
         raise click.exceptions.Exit(FAILED)
 
 
-def _print(found: Audit) -> None:
+def _print(found: Audit, meters: Sequence[MeterFinding]) -> None:
     head = f"{'device':<44} {'metered':>10} {'attributed':>10} {'idle':>10} {'difference':>12}"
     click.echo(head)
     click.echo("-" * len(head))
@@ -80,11 +83,27 @@ def _print(found: Audit) -> None:
     click.echo(f"\n{verdict}")
     if found.jobs_unknown:
         click.echo(f"{found.jobs_unknown} jobs held GPUs of whose energy nothing is known (method none).")
+    for meter in meters:
+        for what in _of_meter(meter):
+            click.echo(f"{meter.node}  {meter.uuid}: {what} (docs/attribution.md).")
     for name, count in found.holders.items():
         if count:
             click.echo(f"{count} {DISAGREEMENTS[name]} (docs/holders.md).")
     for source, count in found.quarantine.items():
         click.echo(f"{count} rows of {source} are in quarantine; see scarbon audit --quarantine")
+
+
+def _of_meter(meter: MeterFinding) -> Iterator[str]:
+    """What an audit has to say of a meter, for people."""
+    if meter.disagrees and meter.counter_over_gauge is not None:
+        yield f"its energy counter has {meter.counter_over_gauge:.2f} times what its power gauge has"
+    if meter.restarts:
+        lower = f"; over {units.duration(meter.lower_bound_s)} its energy is a lower bound" * bool(meter.lower_bound_s)
+        yield f"its counter began anew {meter.restarts} time{'s' * (meter.restarts != 1)}{lower}"
+    if meter.overheld_s > MOMENTS_S:
+        yield f"several jobs held all of it at once, for {units.duration(meter.overheld_s)}; they share alike"
+    if meter.assumed_s:
+        yield f"shared on an idle level that is assumed, for {units.duration(meter.assumed_s)}"
 
 
 def _row(name: str, line: Line) -> str:
@@ -106,7 +125,7 @@ def _print_quarantine(books: Books, as_json: bool) -> None:
         click.echo("Nothing is in quarantine.")
 
 
-def _print_json(found: Audit, start_s: float | None, end_s: float | None) -> None:
+def _print_json(found: Audit, meters: Sequence[MeterFinding], start_s: float | None, end_s: float | None) -> None:
     import json
 
     def shown(line: Line) -> dict[str, object]:
@@ -125,5 +144,6 @@ def _print_json(found: Audit, start_s: float | None, end_s: float | None) -> Non
         "jobs_unknown": found.jobs_unknown,
         "quarantine": dict(found.quarantine),
         "holders": dict(found.holders),
+        "meters": [asdict(meter) for meter in meters],
     }
     click.echo(json.dumps(document, indent=1))

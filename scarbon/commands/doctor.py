@@ -183,6 +183,19 @@ def _gpus(config: SiteConfig, name: str, cluster: Cluster) -> Iterator[Finding]:
         yield "warn", f"{name}: holders by gres_index: the controller was never asked", advice
 
 
+def _cross_check(name: str, gpus: Sequence[GpuSamples]) -> Iterator[Finding]:
+    """Whether each GPU's energy counter and power gauge tell of the same energy."""
+    from accounting.energy import counter_over_gauge
+    from accounting.findings import disagree
+
+    for one in gpus:
+        ratio = counter_over_gauge(one)
+        if ratio is not None and disagree(ratio):
+            advice = "is the metric's unit what gpu.preset says? compare both with nvidia-smi"
+            found = f"its energy counter has {ratio:.2f} times what its power gauge has"
+            yield "warn", f"{name}: {one.device.node} {one.device.uuid}: {found}", advice
+
+
 def _hosts(name: str, cluster: Cluster) -> Iterator[Finding]:
     """Whether the nodes' own meters answer, for which of the cluster's nodes, and whether their idle power is known."""
     from accounting.host import some
@@ -258,6 +271,7 @@ def _samples(name: str, gpus: Sequence[GpuSamples]) -> Iterator[Finding]:
         advice = "is dcgm-exporter scraped, and does gpu.match fit its series?"
         yield "FAIL", f"{name}: no GPU has a sample of its energy or power", advice
         return
+    yield from _cross_check(name, gpus)
     nodes = {one.device.node for one in gpus}
     counted = sum(one.energy_time_s.size > 1 for one in gpus)
     yield "ok", f"{name}: {len(gpus)} GPUs on {len(nodes)} nodes, {counted} of them with an energy counter", ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from accounting.energy import BLANK_J, EnergyCurve, curve_from_samples
+from accounting.energy import BLANK_J, EnergyCurve, counter_over_gauge, curve_from_samples
 from accounting.model import HostReadings
 
 NAN = float("nan")
@@ -123,6 +123,18 @@ def test_old_values_shown_again_are_no_samples() -> None:
 def test_a_counter_that_stands_still_from_the_beginning_may_be_old() -> None:
     found = curve([(0, 1000), (30, 1000), (60, 1000), (90, 4000), (120, 7000)])
     assert found.time_s.tolist() == [75, 120]
+
+
+def test_counter_and_gauge_are_held_against_each_other() -> None:
+    """100 W by the counter, 80 W by the gauge; over less than five minutes nothing is said."""
+    times = np.arange(0.0, 601, 30)
+
+    def readings(count: int) -> HostReadings:
+        return HostReadings(times[:count], 100 * times[:count], times[:count], np.full(count, 80.0))
+
+    assert counter_over_gauge(readings(21)) == pytest.approx(1.25)
+    assert counter_over_gauge(readings(10)) is None
+    assert counter_over_gauge(HostReadings(times, 100 * times, times[:0], times[:0])) is None
 
 
 def test_power_alone_is_integrated() -> None:

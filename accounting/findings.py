@@ -1,0 +1,82 @@
+"""What an audit has to say of single meters, beside their balance: where a figure stands on weaker ground.
+
+From the books: restarts of an energy counter, energy that is a lower bound, time that several held one device, shared
+time on an assumed idle level, and counters that disagree with the power gauge of the same device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accounting.ledger.reading import Books
+
+#: Counter and gauge of one sensor agree within a per cent or two over an hour; samples of a load in bursts, less well.
+#: Beyond this, one of the two is not what it says.
+DISAGREE = 0.10
+
+#: Holds of two jobs may overlap by moments, when the clocks of their hooks do not agree.
+MOMENTS_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeterFinding:
+    """What is to be known of a meter over some time."""
+
+    cluster: str
+    uuid: str
+    node: str
+    restarts: int  # of its counter
+    lower_bound_s: float  # whose energy is a lower bound, because no power was known across a restart
+    overheld_s: float  # in which several held more than the whole of it
+    assumed_s: float  # in which it was shared and its idle level was assumed
+    counter_over_gauge: float | None  # the ratio of both energies over the hours in which both are whole
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether counter and gauge say different things."""
+        return self.counter_over_gauge is not None and disagree(self.counter_over_gauge)
+
+    @property
+    def notable(self) -> bool:
+        """Whether a person should see it."""
+        return self.disagrees or self.restarts > 0 or self.overheld_s > MOMENTS_S or self.assumed_s > 0
+
+
+def disagree(counter_over_gauge: float) -> bool:
+    """Whether an energy by the counter and one by the gauge are too far apart."""
+    return abs(counter_over_gauge - 1) > DISAGREE
+
+
+def meter_findings(books: Books, start_s: float | None, end_s: float | None) -> Sequence[MeterFinding]:
+    """What is notable of the meters in the slots that begin in [start_s, end_s), or in all."""
+    values = {"start_s": -1e18 if start_s is None else start_s, "end_s": 1e18 if end_s is None else end_s}
+    found = (
+        MeterFinding(
+            cluster=row["cluster"],
+            uuid=row["uuid"],
+            node=row["node"],
+            restarts=row["restarts"],
+            lower_bound_s=row["lower_bound_s"],
+            overheld_s=row["overheld_s"],
+            assumed_s=row["assumed_s"],
+            counter_over_gauge=row["counter_j"] / row["gauge_j"] if row["gauge_j"] else None,
+        )
+        for row in books.rows(_METERS, values)
+    )
+    return [one for one in found if one.notable]
+
+
+# Counter and gauge are held against each other over whole hours without gaps and restarts.
+_WHOLE = "b.method = 'counter' AND b.gauge_j IS NOT NULL AND b.restarts = 0 AND b.measured_s >= 3599"
+
+_METERS = f"""
+SELECT m.cluster, m.uuid, m.node, SUM(b.restarts) AS restarts, SUM(b.lower_bound_s) AS lower_bound_s,
+       SUM(b.overheld_s) AS overheld_s, SUM(b.assumed_s) AS assumed_s,
+       SUM(CASE WHEN {_WHOLE} THEN b.metered_j END) AS counter_j,
+       SUM(CASE WHEN {_WHOLE} THEN b.gauge_j END) AS gauge_j
+FROM balance b JOIN meters m ON m.meter_id = b.meter_id
+WHERE b.superseded_by IS NULL AND b.slot_s >= :start_s AND b.slot_s < :end_s AND m.kind = 'gpu'
+GROUP BY m.cluster, m.uuid, m.node
+ORDER BY m.cluster, m.node, m.uuid
+"""
