@@ -101,11 +101,13 @@ def attribute(
     boundaries = stretches.edges_s
     curve = curve.refine(stretches, idle.assumed_w if isinstance(idle, IdleLevels) else idle)
     points = _points(curve, holds, boundaries, timeline)
-    interval = timeline.interval_of(points[:-1])
-    booked = timeline.booked[interval]
-    energy_j = np.diff(curve.energy_at(points)) * booked
-    known_s = np.diff(curve.known_at(points)) * booked
-    measured_s = np.diff(curve.measured_at(points)) * booked
+    at_edge = np.searchsorted(points, timeline.edges_s)  # the timeline's edges are among the points
+    interval = np.repeat(np.arange(timeline.slot.size), np.diff(at_edge))
+    slot, booked = timeline.slot[interval], timeline.booked[interval]
+    up_to_j, up_to_known_s, up_to_gaps_s = curve.energy_at(points), curve.known_at(points), curve.gaps.up_to(points)
+    energy_j = np.diff(up_to_j) * booked
+    known_s = np.diff(up_to_known_s) * booked
+    measured_s = known_s - np.diff(up_to_gaps_s) * booked
     length_s = np.diff(points) * booked
     doubt_j2 = _in_pieces(curve.doubts.time_s, curve.doubts.variance_j2, points) * booked
 
@@ -125,7 +127,7 @@ def attribute(
     pair_j = base_j[piece] * capacity + above_j[piece] * weight
     part = np.divide(pair_j, energy_j[piece], out=np.zeros(pair_j.size), where=energy_j[piece] > 0)
     level_off_j = base_j * np.where(level_known, IDLE_DOUBT, ASSUMED_DOUBT)
-    sharing_j = np.hypot(doubt * weight * (1 - weight) * above_j[piece], (capacity - weight) * level_off_j[piece])
+    sharing_j = doubt * weight * (1 - weight) * above_j[piece], (capacity - weight) * level_off_j[piece]
 
     usage = _sum_usage(
         holds.attempt[hold],
@@ -136,12 +138,12 @@ def attribute(
         measured_s=measured_s[piece] * capacity,
         energy_j=pair_j,
         edges_j2=doubt_j2[piece] * part**2,
-        sharing_j=sharing_j,
+        sharing_j=np.sqrt(sharing_j[0] ** 2 + sharing_j[1] ** 2),
     )
     slots = np.flatnonzero(np.bincount(timeline.slot[timeline.booked]))
 
     def by_slot(values: Floats) -> Floats:
-        return sum_by(timeline.slot[interval], values, timeline.slots)[slots]
+        return sum_by(slot, values, timeline.slots)[slots]
 
     def over_slot(running_total: Floats) -> Floats:
         difference = np.where(timeline.booked, np.diff(running_total), 0.0)
@@ -151,9 +153,9 @@ def attribute(
     facility_j = idle_j * timeline.pue[interval]
     balance = Balance(
         slot=slots,
-        known_s=over_slot(curve.known_at(timeline.edges_s)),
-        measured_s=over_slot(curve.measured_at(timeline.edges_s)),
-        metered_j=over_slot(curve.energy_at(timeline.edges_s)),
+        known_s=over_slot(up_to_known_s[at_edge]),
+        measured_s=over_slot((up_to_known_s - up_to_gaps_s)[at_edge]),
+        metered_j=over_slot(up_to_j[at_edge]),
         idle_s=by_slot(length_s * unheld),
         idle_j=by_slot(idle_j),
         idle_facility_j=by_slot(_none_of_nothing(facility_j, idle_j)),
