@@ -260,7 +260,8 @@ def share_out(parts: Parts, stretches: Stretches, known: PartLevels, used_j: Flo
     yielding = held & (begins | unknown)
     firm_j = total(np.where(held & ~yielding, expected_j, 0.0))
     soft_j = total(np.where(yielding, expected_j, 0.0))
-    least_j = np.where(held, np.nan_to_num(known.idle_w) * length_s, 0.0)  # a held device draws its idle level, too
+    # A held device draws its idle level, too.
+    least_j = np.where(held & ~np.isnan(known.idle_w), known.idle_w * length_s, 0.0)
     to_soft_j = np.where(soft_j > 0, np.maximum(rest_j - firm_j, total(np.where(yielding, least_j, 0.0))), 0.0)
     # More than expected: the surplus is of those of whom nothing is known, else of all.
     surplus_j = np.maximum(to_soft_j - soft_j, 0.0)
