@@ -23,7 +23,6 @@ from accounting.attribution import Balance, Holds, Usage, attribute, divided, sp
 from accounting.clock import day_of, day_start, slot_edges
 from accounting.energy import EnergyCurve
 from accounting.gpus import Gpu, GpuReader, Gpus
-from accounting.holders import Hold
 from accounting.host import (
     NO_HOLDS,
     HostBySlurm,
@@ -41,6 +40,7 @@ from accounting.host import (
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
 from accounting.ledger.store import Ledger
 from accounting.model import AttemptKey, FactorSlot, HostSamples, Job, Method, Node, Reject
+from accounting.modelled import unmeasured_usage
 from accounting.reading import LOOK_OUT_S
 from accounting.sources import (
     Factors,
@@ -59,7 +59,8 @@ T = TypeVar("T")
 
 #: The host part of a modelled cluster is one meter: a model knows no nodes.
 HOST = Meter(MeterKey("host", ""), node="", model="")
-#: Stands for GPUs that Slurm says a job held and no source can name: held, and their energy unknown.
+#: Stands for GPUs that Slurm says a job held and no source can name, and for what is modelled of GPUs that have a name:
+#: against a meter only what was measured counts.
 UNNAMED_GPUS = Meter(MeterKey("gpu", ""), node="", model="")
 
 
@@ -86,6 +87,7 @@ class Rules:
     embodied_gpu_model_g: Mapping[str, float]
     lifetime_years: float
     embodied_node_g: float | None = None  # making one node emitted, g, without its GPUs
+    gpu_load: float | None = None  # of its rated power, where nothing of a GPU was measured; None: it is unknown
 
     def embodied_g_per_s(self, meter: Meter) -> float | None:
         """The embodied emissions of a second of a GPU, or of a whole node: TE / EL of the SCI's formula."""
@@ -239,12 +241,11 @@ class _Books:
         Returns the curves of each node's GPUs.
         """
         curves: dict[str, list[EnergyCurve]] = defaultdict(list)
-        if gpus is None:
-            self._book_unnamed(())
-            return curves
-        for gpu in gpus.devices:
+        devices = () if gpus is None else gpus.devices
+        for gpu in devices:
             curves[gpu.samples.device.node].append(self._book_device(gpu))
-        self._book_unnamed([hold for gpu in gpus.devices for hold in gpu.holds])
+        unmeasured = unmeasured_usage(devices, self.jobs, self._index, self.timeline, self.rules.gpu_load)
+        self._add_usage(UNNAMED_GPUS, "model", "slurm", unmeasured)
         return curves
 
     def book_nodes(
@@ -306,18 +307,6 @@ class _Books:
         self._add_usage(meter, curve.method, holder_of, usage)
         self._add_balance(meter, curve, balance)
         return curve
-
-    def _book_unnamed(self, holds: Sequence[Hold]) -> None:
-        """The time of GPUs that a job held by Slurm's accounting and of which no source says which they were."""
-        named: dict[AttemptKey, set[tuple[str, str | None]]] = defaultdict(set)
-        for hold in holds:
-            named[hold.attempt].add((hold.uuid, hold.mig))
-        short: list[Job] = []
-        for job in self.jobs:
-            if job.start_s is not None:
-                short += [job] * (job.gpus - len(named[job.key]))
-        usage = spread(*self._spans(short), np.full(len(short), np.nan), self.timeline)
-        self._add_usage(UNNAMED_GPUS, "none", "slurm", usage)
 
     def _spans(self, jobs: Sequence[Job]) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], Floats, Floats]:
         index = np.array([self._index[job.key] for job in jobs], dtype=np.intp)

@@ -63,6 +63,7 @@ def rules(config: SiteConfig, name: str) -> Rules:
             {} if embodied is None else {model: figure.best * 1000 for model, figure in embodied.gpu_models.items()}
         ),
         lifetime_years=5.0 if embodied is None else embodied.lifetime_years,
+        gpu_load=None if cluster.gpu is None or cluster.gpu.model is None else cluster.gpu.model.load,
         embodied_node_g=None if embodied is None or embodied.node_kgco2e is None else embodied.node_kgco2e.best * 1000,
     )
 
