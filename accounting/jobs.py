@@ -250,7 +250,7 @@ def _job(row: Row, accuracy: Accuracy) -> JobUsage:
         co2e_embodied_g=row["embodied_g"],
         intensity_g_per_kwh=_ratio(location_g, facility_j, J_PER_KWH),
         pue=_ratio(facility_j, it_j),
-        coverage=_ratio(row["gpu_measured_s"], held_s),
+        coverage=_coverage(row),
         method="none" if rank is None or it_j is None else METHODS[rank],
         co2e_low_g=low_g,
         co2e_high_g=high_g,
@@ -266,6 +266,14 @@ def _doubt(row: Row) -> EnergyDoubt:
         sharing_j=row["sharing_j"] or 0.0,
         modelled_j=row["modelled_j"] or 0.0,
     )
+
+
+def _coverage(row: Row) -> float | None:
+    """The share of a job's GPU time that was measured; without GPUs, of its time on nodes that have a meter."""
+    if row["gpu_held_s"]:
+        return _ratio(row["gpu_measured_s"], row["gpu_held_s"])
+    metered = row["host_rank"] is not None and METHODS[row["host_rank"]] in ("counter", "power")
+    return _ratio(row["host_measured_s"], row["host_held_s"]) if metered else None
 
 
 def _ratio(part: float | None, whole: float | None, unit: float = 1.0) -> float | None:

@@ -127,6 +127,14 @@ def test_a_job_without_gpus_has_0_j_of_gpus_and_no_coverage(ledger: Ledger) -> N
     assert one.it_energy_j == pytest.approx(0.9e6)
 
 
+def test_a_job_without_gpus_on_a_node_with_a_meter_has_the_coverage_of_that(ledger: Ledger) -> None:
+    """Each hour is measured for 3500 s; of the second hour nothing is known."""
+    cpu = job(1, gpus=0)
+    one = only(ledger, usage(cpu, 0, 0.9e6, HOST), usage(cpu, 1, None, HOST), of=cpu)
+    assert (one.host_energy_j, one.method) == (pytest.approx(0.9e6), "counter")
+    assert one.coverage == pytest.approx(3500 / 7200)
+
+
 def test_a_job_without_gpus_where_no_host_is_accounted_is_unknown(ledger: Ledger) -> None:
     (one,) = found(booked(ledger, [job(1, gpus=0)]))
     assert (one.it_energy_j, one.co2e_location_g, one.method) == (None, None, "none")
