@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
