@@ -23,6 +23,7 @@ from accounting.ledger.schema import metadata
 from accounting.ledger.store import Ledger
 from tests.ledger.servers import Place
 from tests.ledger.windows import RUN, balance, job, usage, window
+from tests.site import Site
 
 NEXT = '''
 """Where each job ran, and why it ended.
@@ -170,3 +171,19 @@ def test_there_is_nothing_to_upgrade_where_there_is_no_ledger(place: Place) -> N
 def _columns(place: Place) -> set[str]:
     with open_engine(parse_address(place.url, place.password)).connect() as connection, connection.begin():
         return {column["name"] for column in inspect(connection).get_columns("attempts")}
+
+
+def test_the_command_says_what_was_done_and_what_would_be(mine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = mine.good("ledger", "upgrade")
+    assert (done.out, done.err) == ("", "The ledger has this version's schema (0001): nothing to do.\n")
+    plan = upgrading.Plan("0001", [upgrading.Step("0002", "What is new.")], "ALTER TABLE x;\n")
+    for name in ("plan_upgrade", "upgrade"):
+        monkeypatch.setattr(upgrading, name, lambda url, password: plan)
+    done = mine.good("ledger", "upgrade", "--dry-run")
+    assert (done.out, done.err) == ("ALTER TABLE x;\n", "to do: 0002  What is new.\n")
+    done = mine.good("ledger", "upgrade")
+    assert (done.out, done.err) == ("", "done: 0002  What is new.\n")
+
+
+def test_the_command_needs_a_ledger(fresh: Site) -> None:
+    assert "there is no ledger at" in fresh.scarbon("ledger", "upgrade").refused()
