@@ -39,7 +39,8 @@ clusters:
     jobs: {{source: auto}}        # or file, with path: a `sacct -P` dump
 {gpu}
     # CPUs and memory, where nodes have no meter: a model. 4 W a core is about a server CPU's TDP over its cores;
-    # 0.3725 W a GB is Green Algorithms' figure. `method: none` leaves the host out of the books.
+    # 0.3725 W a GB is Green Algorithms' figure. `method: none` leaves the host out of the books. Nodes that have one:
+    # {{method: prometheus, preset: ipmi, idle_w: 350}}, or redfish, rapl, cray, or PromQL of your own: docs/hosts.md.
     host: {{method: model, cpu_w_per_core: 4.0, memory_w_per_gb: 0.3725}}
     # What making one GPU emitted, in kgCO2e, and its years of service. Published figures differ by a factor of 2.5;
     # these are an A100 SXM4 40 GB by Falk 2025, Boavizta and Chien 2023.
