@@ -7,6 +7,7 @@ import pwd
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,12 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until_gone(pid: int) -> bool:
-    """Whether a process ends within ten seconds."""
+def wait_until(met: Callable[[], bool]) -> bool:
+    """Whether a condition is met within ten seconds."""
     deadline = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < deadline:
+    while not met() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return not alive(pid)
+    return met()
 
 
 def test_what_is_missing_is_said_with_the_package_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +97,11 @@ def test_services_end_when_the_tests_are_killed(tmp_path: Path) -> None:
     ) as owner:
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
+        # Until then it is setpriv, which has not asked yet to end with its owner.
+        wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
         assert alive(pid)
         owner.kill()
-    assert wait_until_gone(pid)
+    assert wait_until(lambda: not alive(pid))
 
 
 def test_what_a_killed_run_left_is_cleared_away_by_the_next(tmp_path: Path) -> None:
