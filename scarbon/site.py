@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from accounting.ledger.errors import wrong_zone
 from accounting.ledger.reading import Books
 from accounting.uncertainty import Accuracy
@@ -34,8 +36,10 @@ def known_site(config: str | None) -> KnownSite:
 
 
 def open_books(config: SiteConfig | KnownSite) -> Books:
-    """The site's books for reading; LedgerError where there are none, or none of the site's calendar."""
+    """The site's books for reading, until the verb ends; LedgerError where there are none of the site's calendar."""
     books = Books(config.ledger.url, _password(config))
+    if (context := click.get_current_context(silent=True)) is not None:
+        context.call_on_close(books.close)
     if books.zone != config.site.timezone:
         raise wrong_zone(books.address.shown, books.zone, config.site.timezone)
     return books

@@ -31,6 +31,7 @@ class Books:
     def __init__(self, url: str, password: str | None = None) -> None:
         """Open the ledger at `url`. LedgerError when there is none, or what is there is something else."""
         self.address = parse_address(url, password)
+        self._closed = False
         self._connection, self._error = _OPEN[self.address.kind](self.address)
         try:
             found = self._revision()
@@ -48,8 +49,10 @@ class Books:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database."""
-        self._connection.close()
+        """Let go of the database; once more is no mistake."""
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
 
     def rows(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """The rows of a query; `values` are its named parameters (`:name`)."""
