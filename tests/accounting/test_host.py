@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from accounting.host import (
     host_warnings,
     mean_power_w,
     node_holds,
+    read_hosts,
 )
 from accounting.model import FactorSlot, HostReadings, HostSamples, Job, Node
 from accounting.timeline import Timeline, build_timeline
@@ -122,6 +125,36 @@ def test_what_is_interpolated_is_not_measured() -> None:
     times = np.array([0.0, 60.0, 1000.0, 1700.0, 1760.0])
     assert np.diff(found.measured_at(times)).tolist() == [60, 0, 0, 60]
     assert np.diff(found.known_at(times)).tolist() == [60, 940, 700, 60]
+
+
+class Silent:
+    """A meter that is read every minute, and not at all between 4450 s and 9000 s."""
+
+    name = "test"
+
+    def samples(self, start_s: float, end_s: float, nodes: Collection[str] | None = None) -> Iterator[HostSamples]:
+        times = [time_s for time_s in range(0, 30_000, 60) if start_s <= time_s <= end_s]
+        heard = [float(time_s) for time_s in times if not 4450 < time_s < 9000]
+        if heard:
+            yield of_node(node=gauge(heard, [500.0] * len(heard)))
+
+
+def test_a_silence_across_the_start_is_read_with_ten_minutes_before_it() -> None:
+    """The window from 4440 s on lies across 8000 s; what it is divided by is read up to 10 minutes before it."""
+    hosts = read_hosts(Silent(), (), (8000.0, 20_000.0))
+    times = hosts.samples[0].parts["node"].power_time_s.tolist()
+    assert times[0] == 3840
+    assert times == sorted(times)
+    assert hosts.reach == {"n1": (3840.0, 20_640.0)}
+    assert hosts.reach_of_all((8000.0, 20_000.0)) == (3840.0, 20_720.0)
+
+
+def test_a_silence_across_the_end_is_read_with_ten_minutes_behind_it() -> None:
+    hosts = read_hosts(Silent(), (), (1000.0, 5000.0))
+    times = hosts.samples[0].parts["node"].power_time_s
+    assert (times[times < 5000][-1], times[times > 5000][0]) == (4440, 9000)
+    assert times[-1] >= 9600
+    assert hosts.reach["n1"][1] == 9600
 
 
 # --- who owes it
