@@ -175,7 +175,7 @@ def _columns(place: Place) -> set[str]:
 
 def test_the_command_says_what_was_done_and_what_would_be(mine: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     done = mine.good("ledger", "upgrade")
-    assert (done.out, done.err) == ("", "The ledger has this version's schema (0001): nothing to do.\n")
+    assert (done.out, done.err) == ("", f"The ledger has this version's schema ({errors.REVISION}): nothing to do.\n")
     plan = upgrading.Plan("0001", [upgrading.Step("0002", "What is new.")], "ALTER TABLE x;\n")
     for name in ("plan_upgrade", "upgrade"):
         monkeypatch.setattr(upgrading, name, lambda url, password: plan)
