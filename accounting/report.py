@@ -7,10 +7,11 @@ what it used there. Groups and idle add up to the total.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from accounting.ledger.reading import Books, Row, one_of
+from accounting.uncertainty import Accuracy, EnergyDoubt, emission_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Sums:
     co2e_market_g: float | None
     co2e_embodied_g: float | None
     coverage: float | None
+    co2e_low_g: float | None = None  # 95 % interval of the location-based emissions
+    co2e_high_g: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,20 @@ class Report:
     host_metered_j: float | None  # … and those of the nodes, without their GPUs
 
 
-def make_report(books: Books, first_day: str, last_day: str, by: str, clusters: Sequence[str] | None) -> Report:
-    """The sums of the calendar days `first_day` to `last_day` (ISO, both included) by one of `GROUPINGS`."""
+def make_report(
+    books: Books,
+    first_day: str,
+    last_day: str,
+    by: str,
+    clusters: Sequence[str] | None,
+    accuracy: Accuracy | None = None,
+) -> Report:
+    """The sums of the calendar days `first_day` to `last_day` (ISO, both included) by one of `GROUPINGS`.
+
+    In the interval of a sum the sensors of different GPUs are not taken to average out: those of one model may well be
+    off the same way.
+    """
+    accuracy = accuracy or Accuracy()
     values: dict[str, Any] = {"first": first_day, "last": last_day}
     values |= {"first_month": first_day[:7], "last_month": last_day[:7]}
     of_clusters = "" if clusters is None else " AND " + one_of("{}", clusters, values)
@@ -78,11 +93,14 @@ def make_report(books: Books, first_day: str, last_day: str, by: str, clusters: 
             column: _count(books, sql, None, of_clusters.format("p.cluster"), values).get(None, 0)
             for column, sql in (("jobs", _JOBS), ("jobs_unknown", _UNKNOWN))
         }
-    groups = [_sums(row["group_name"], row) for row in rows]
+    groups = [_with_interval(_sums(row["group_name"], row), _doubt(row), accuracy) for row in rows]
     groups.sort(key=lambda group: (-(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""))
-    idle_row = books.rows(_IDLE.format(clusters=of_clusters.format("m.cluster")), values)[0]
+    idle_row = dict(books.rows(_IDLE.format(clusters=of_clusters.format("m.cluster")), values)[0])
     idle = _sums(None, idle_row)
-    total = _together(_sums(None, whole), idle)
+    idle_doubt = _doubt({**idle_row, "sensor_j": (idle.it_energy_j or 0.0)})
+    doubts = (_doubt(whole), idle_doubt)
+    total = _with_interval(_together(_sums(None, whole), idle), _added(*doubts), accuracy)
+    idle = _with_interval(idle, idle_doubt, accuracy)
     return Report(groups, idle, total, idle_row["gpu_metered_j"], idle_row["host_metered_j"])
 
 
@@ -122,7 +140,8 @@ def _incomplete(column: str) -> str:
     return f"COUNT(CASE WHEN energy_j <> 0 AND {column} IS NULL THEN 1 END) AS {column}_unknown"
 
 
-_ADDED = ("held_s", "measured_s", "energy_j", "facility_j", "location_g", "market_g", "embodied_g")
+_DOUBTS = ("modelled_j", "sensor_j", "edges_j2", "sharing_j")
+_ADDED = ("held_s", "measured_s", "energy_j", "facility_j", "location_g", "market_g", "embodied_g", *_DOUBTS)
 _APPLIED = ("facility_j", "location_g", "market_g")  # unknown where energy is known and its factor is not
 _IN_MONTHS = "month >= :first_month AND month <= :last_month AND day >= :first AND day <= :last"
 
@@ -134,7 +153,8 @@ SELECT {{name}} AS group_name,
        SUM(CASE WHEN j.kind = 'gpu' THEN j.energy_j END) AS gpu_energy_j,
        SUM(CASE WHEN j.kind = 'host' THEN j.energy_j END) AS host_energy_j,
        SUM(j.facility_j) AS facility_j, SUM(j.location_g) AS location_g, SUM(j.market_g) AS market_g,
-       SUM(j.embodied_g) AS embodied_g, {", ".join(f"SUM(j.{one}_unknown) AS {one}_unknown" for one in _APPLIED)}
+       SUM(j.embodied_g) AS embodied_g, {", ".join(f"SUM(j.{one}) AS {one}" for one in _DOUBTS)},
+       {", ".join(f"SUM(j.{one}_unknown) AS {one}_unknown" for one in _APPLIED)}
 FROM (
   SELECT payer_id, kind, model, {", ".join(f"SUM({one}) AS {one}" for one in _ADDED)},
          {", ".join(_incomplete(one) for one in _APPLIED)}
@@ -212,11 +232,33 @@ def _sums(key: str | None, row: Row) -> Sums:
     )
 
 
+def _doubt(row: Row) -> EnergyDoubt:
+    """How uncertain a row's energy is; what it does not have, it does not owe."""
+    found = {one: row.get(one) or 0.0 for one in _DOUBTS}
+    return EnergyDoubt(found["sensor_j"], found["edges_j2"], found["sharing_j"], found["modelled_j"])
+
+
+def _added(one: EnergyDoubt, other: EnergyDoubt) -> EnergyDoubt:
+    return EnergyDoubt(
+        one.sensor_j + other.sensor_j,
+        one.edges_j2 + other.edges_j2,
+        one.sharing_j + other.sharing_j,
+        one.modelled_j + other.modelled_j,
+    )
+
+
+def _with_interval(sums: Sums, doubt: EnergyDoubt, accuracy: Accuracy) -> Sums:
+    if sums.it_energy_j is None or sums.co2e_location_g is None:
+        return sums
+    low_g, high_g = emission_parts(sums.it_energy_j, doubt, accuracy).interval(sums.co2e_location_g)
+    return replace(sums, co2e_low_g=low_g, co2e_high_g=high_g)
+
+
 def _together(jobs: Sums, idle: Sums) -> Sums:
     """Jobs and idle as one: a sum of which one side has no energy at all is the other side."""
     summed: dict[str, Any] = {}
     for field in fields(Sums):
-        if field.name in ("key", "coverage"):
+        if field.name in ("key", "coverage", "co2e_low_g", "co2e_high_g"):
             continue
         one, other = getattr(jobs, field.name), getattr(idle, field.name)
         missing = [sums for sums, value in ((jobs, one), (idle, other)) if value is None and sums.it_energy_j]

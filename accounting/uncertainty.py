@@ -14,8 +14,8 @@ cannot be found out later (`EnergyDoubt`); what a site may come to know better, 
 * *model*: energy that was modelled, off by the same factor wherever the model was used.
 * *pue* and *intensity*: off by the same factor for every job of a site.
 
-**In a sum** over jobs the edges and the division of shared devices average out, and the sensors over many devices;
-the model, PUE and intensity do not.
+**In a sum** over jobs the edges average out. The model, PUE and intensity do not, and neither are the sensors taken to
+(`report`): those of one model of GPU may well be off the same way.
 """
 
 from __future__ import annotations

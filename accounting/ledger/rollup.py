@@ -69,10 +69,10 @@ _OF_CLUSTER = "payer_id IN (SELECT payer_id FROM payers WHERE cluster = :cluster
 
 _PAYER_DAYS = f"""
 INSERT INTO payer_days (month, day, payer_id, kind, model, held_s, measured_s, energy_j, facility_j, location_g,
-                        market_g, embodied_g, modelled_j)
+                        market_g, embodied_g, modelled_j, sensor_j, edges_j2, sharing_j)
 SELECT CAST(:month AS CHAR(7)), day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
        {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
-       SUM(embodied_g), SUM(modelled_j)
+       SUM(embodied_g), SUM(modelled_j), SUM(sensor_j), SUM(edges_j2), SUM(sharing_j)
 FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
 WHERE {_OF_DAY} = :day AND a.cluster = :cluster
 GROUP BY day, payer_id, kind, model

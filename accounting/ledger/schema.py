@@ -259,6 +259,9 @@ payer_days = _table(
     Column("market_g", Double),
     Column("embodied_g", Double),
     Column("modelled_j", Double),
+    Column("sensor_j", Double),
+    Column("edges_j2", Double, nullable=False),
+    Column("sharing_j", Double, nullable=False),
     sqlite_with_rowid=False,
 )
 

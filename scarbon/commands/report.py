@@ -16,7 +16,7 @@ from accounting.report import GROUPINGS, Report, Sums, make_report
 from accounting.statement import water_l
 from scarbon import __version__, units
 from scarbon.errors import WrongUseError
-from scarbon.site import chosen_clusters, known_site, open_books
+from scarbon.site import accuracy, chosen_clusters, known_site, open_books
 from scarbon.times import parse_time
 from site_config.kept import KnownSite
 
@@ -54,7 +54,7 @@ def report(
     first, last = _period(config, month, starttime, endtime)
     chosen = chosen_clusters(config, clusters)
     books = open_books(config)
-    made = make_report(books, first.isoformat(), last.isoformat(), by, chosen)
+    made = make_report(books, first.isoformat(), last.isoformat(), by, chosen, accuracy(config))
     missing = _missing(config, books, chosen or list(config.clusters), first, last)
     if as_ == "json":
         _print_json(config, made, by, first, last, missing, _factors(config, books, chosen, first, last))

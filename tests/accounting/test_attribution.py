@@ -6,7 +6,9 @@ has 100 g/kWh, so that a kilowatt-hour of IT energy is 150 g.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -109,6 +111,20 @@ def test_two_instances_both_held_and_profiled() -> None:
 def test_two_instances_none_held() -> None:
     usage, balance = attribute(constant(70), holds(), hours(1), EXAMPLE_IDLE_W)
     assert not usage.attempt.size and idle_j(balance) == pytest.approx(70 * 3600)
+
+
+def test_the_worked_example_is_the_one_in_the_docs() -> None:
+    """The rows of docs/attribution.md say what the tests above say."""
+    page = (Path(__file__).parents[2] / "docs" / "attribution.md").read_text(encoding="utf-8")
+    lines = [line.strip("|") for line in page.splitlines() if re.match(r"\| \d+ W", line)]
+    rows = [line.split("|") for line in lines]
+    shown = [[re.findall(r"([\d.]+) W", cell)[-1:] for cell in (row[0], *row[2:])] for row in rows]
+    assert shown == [
+        [["150"], ["110"], [], ["40"]],
+        [["250"], ["120"], ["120"], ["10"]],
+        [["250"], ["165"], ["75"], ["10"]],
+        [["70"], [], [], ["70"]],
+    ]
 
 
 def profiled(curve: EnergyCurve, *rows: tuple[int, float, float, float, int], values: list[Floats]) -> Holds:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from accounting.jobs import JobFilter, list_jobs
+from accounting.ledger.reading import Books
+from accounting.report import make_report
 from accounting.uncertainty import NORMAL_95, Accuracy, EnergyDoubt, Parts, emission_parts, energy_parts
 from simulator.cluster import Sampling, Troubles
 from simulator.scenarios import random_cluster
@@ -80,3 +83,31 @@ FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
 WHERE kind = 'gpu' AND energy_j IS NOT NULL
 GROUP BY job_id, submit_s
 """
+
+
+def test_a_reports_sums_have_intervals_too(tmp_path: Path) -> None:
+    """One job of one GPU in a day: its group's interval is the job's, and the idle line's is ±5 % of the sensor."""
+    cluster = random_cluster(4, mig=False, shards=False, sampling=Sampling(), troubles=Troubles())
+    recorded = Recorded.of(cluster, tmp_path)
+    recorded.account("books", [recorded.whole])
+    books = Books(f"sqlite:///{tmp_path / 'books.db'}")
+    (first,), (last,) = (recorded.rows("books", f"SELECT {of}(day) AS d FROM idle_days")[0].values() for of in EDGES)
+    sensor = Accuracy(sensor=0.05, model=0.0, pue=0.0, intensity=0.0)
+    report = make_report(books, first, last, "user", None, sensor)
+    idle_g = report.idle.co2e_location_g
+    assert idle_g is not None
+    assert (report.idle.co2e_low_g, report.idle.co2e_high_g) == pytest.approx((0.95 * idle_g, 1.05 * idle_g))
+    jobs = list(list_jobs(books, JobFilter(duplicates=True), sensor))
+    for group in report.groups:
+        (mine, *more) = [job for job in jobs if job.user == group.key and job.gpu_energy_j]
+        low_g, high_g, figure_g = group.co2e_low_g, group.co2e_high_g, group.co2e_location_g
+        assert low_g is not None and high_g is not None and figure_g is not None
+        if not more:
+            assert (low_g, high_g) == pytest.approx((mine.co2e_low_g, mine.co2e_high_g))
+        # Sensors alone, none of which is more than 5 % off: no sum is more than that off, but for the edges.
+        assert 0.9 * figure_g < low_g < figure_g < high_g < 1.1 * figure_g
+    total_g = report.total.co2e_location_g
+    assert total_g is not None and report.total.co2e_high_g == pytest.approx(1.05 * total_g, rel=0.01)
+
+
+EDGES = ("MIN", "MAX")
