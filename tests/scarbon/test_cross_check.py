@@ -1,4 +1,4 @@
-"""A GPU whose counter and power gauge disagree is named, by doctor before and by audit after it was accounted."""
+"""A GPU whose energy counter and power gauge disagree is named: by doctor before, by audit after it was accounted."""
 
 from __future__ import annotations
 
