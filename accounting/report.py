@@ -6,8 +6,9 @@ what it used there. Groups and idle add up to the total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import date, timedelta
 from typing import Any
 
 from accounting.ledger.reading import Books, Row, one_of
@@ -83,14 +84,17 @@ def make_report(
     """
     accuracy = accuracy or Accuracy()
     values: dict[str, Any] = {"first": first_day, "last": last_day}
-    values |= {"first_month": first_day[:7], "last_month": last_day[:7]}
     of_clusters = "" if clusters is None else " AND " + one_of("{}", clusters, values)
     grouping = GROUPINGS[by]
-    rows = _groups(books, grouping, of_clusters.format("p.cluster"), values)
+    words = {
+        "clusters": of_clusters.format("p.cluster"),
+        **_period(date.fromisoformat(first_day), date.fromisoformat(last_day)),
+    }
+    rows = _groups(books, grouping, words, values)
     whole: dict[str, Any] = {column: _sum(row[column] for row in rows) for column in (rows[0] if rows else _NOTHING)}
     if grouping.of_meters:  # a job on meters of two groups is one job
         whole |= {
-            column: _count(books, sql, None, of_clusters.format("p.cluster"), values).get(None, 0)
+            column: _count(books, sql, None, words, values).get(None, 0)
             for column, sql in (("jobs", _JOBS), ("jobs_unknown", _UNKNOWN))
         }
     groups = [_with_interval(_sums(row["group_name"], row), _doubt(row), accuracy) for row in rows]
@@ -104,27 +108,38 @@ def make_report(
     return Report(groups, idle, total, idle_row["gpu_metered_j"], idle_row["host_metered_j"])
 
 
-def _groups(books: Books, grouping: Grouping, of_clusters: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+def _period(first: date, last: date) -> dict[str, str]:
+    """Where the sums of a period are found: a month that is asked for whole has its own."""
+    months = [f"{first:%Y-%m}"]
+    while months[-1] < f"{last:%Y-%m}":
+        year, month = map(int, months[-1].split("-"))
+        months.append(f"{year + month // 12}-{month % 12 + 1:02}")
+    in_months = f"month IN ({', '.join(map(repr, months))})"
+    whole = len(months) == 1 and first.day == 1 and (last + timedelta(days=1)).day == 1
+    in_days = f"{in_months} AND day >= :first AND day <= :last"
+    return {"sums": f"payer_months WHERE {in_months}" if whole else f"payer_days WHERE {in_days}", "days": in_days}
+
+
+def _groups(books: Books, grouping: Grouping, words: Mapping[str, str], values: dict[str, Any]) -> list[dict[str, Any]]:
     """The sums of each group that jobs were in."""
-    jobs = _count(books, _JOBS, grouping, of_clusters, values)
-    unknown = _count(books, _UNKNOWN, grouping, of_clusters, values)
+    jobs = _count(books, _JOBS, grouping, words, values)
+    unknown = _count(books, _UNKNOWN, grouping, words, values)
     return [
         {**row, "jobs": jobs.get(row["group_name"], 0), "jobs_unknown": unknown.get(row["group_name"], 0)}
-        for row in books.rows(_SUMS.format(name=grouping.name, clusters=of_clusters), values)
+        for row in books.rows(_SUMS.format(name=grouping.name, **words), values)
     ]
 
 
 def _count(
-    books: Books, sql: str, grouping: Grouping | None, of_clusters: str, values: dict[str, Any]
+    books: Books, sql: str, grouping: Grouping | None, words: Mapping[str, str], values: dict[str, Any]
 ) -> dict[str | None, int]:
     """How many jobs by group; None: of all groups together."""
     words = {
+        **words,
         "name": grouping.name if grouping else "NULL",
-        "clusters": of_clusters,
         "kinds": "j.kind <> ''" if grouping and grouping.of_meters else "j.kind = ''",
         "same_group": " AND k.model = j.model" if grouping and grouping.of_meters else "",
         "group_by": f"GROUP BY {grouping.name}" if grouping else "",
-        "in_months": _IN_MONTHS,
     }
     return {row["group_name"]: row["jobs"] or 0 for row in books.rows(sql.format(**words), values)}
 
@@ -143,7 +158,6 @@ def _incomplete(column: str) -> str:
 _DOUBTS = ("modelled_j", "sensor_j", "edges_j2", "sharing_j")
 _ADDED = ("held_s", "measured_s", "energy_j", "facility_j", "location_g", "market_g", "embodied_g", *_DOUBTS)
 _APPLIED = ("facility_j", "location_g", "market_g")  # unknown where energy is known and its factor is not
-_IN_MONTHS = "month >= :first_month AND month <= :last_month AND day >= :first AND day <= :last"
 
 # Payers' months are summed first, in the order in which they lie, and then by group.
 _SUMS = f"""
@@ -158,7 +172,7 @@ SELECT {{name}} AS group_name,
 FROM (
   SELECT payer_id, kind, model, {", ".join(f"SUM({one}) AS {one}" for one in _ADDED)},
          {", ".join(_incomplete(one) for one in _APPLIED)}
-  FROM payer_days WHERE {_IN_MONTHS}
+  FROM {{sums}}
   GROUP BY month, payer_id, kind, model
 ) AS j JOIN payers p ON p.payer_id = j.payer_id
 WHERE 1 = 1{{clusters}}
@@ -176,8 +190,8 @@ _JOBS = """
 SELECT {name} AS group_name, SUM(j.jobs) AS jobs
 FROM (
   SELECT payer_id, kind, model, SUM(jobs) AS jobs
-  FROM payer_jobs j WHERE {in_months} AND previous_day < :first AND {kinds}
-  GROUP BY month, payer_id, kind, model
+  FROM payer_jobs j WHERE {days} AND previous_day < :first AND {kinds}
+  GROUP BY month, kind, model, payer_id
 ) AS j JOIN payers p ON p.payer_id = j.payer_id
 WHERE 1 = 1{clusters}
 {group_by}

@@ -67,15 +67,27 @@ GROUP BY meter_id
 
 _OF_CLUSTER = "payer_id IN (SELECT payer_id FROM payers WHERE cluster = :cluster)"
 
+_PAYER_SUMS = {
+    column: _whole(column, "energy_j") if column in ("facility_j", "location_g", "market_g") else f"SUM({column})"
+    for column in (
+        "held_s", "measured_s", "energy_j", "facility_j", "location_g", "market_g", "embodied_g", "modelled_j",
+        "sensor_j", "edges_j2", "sharing_j",
+    )
+}  # fmt: skip
+
 _PAYER_DAYS = f"""
-INSERT INTO payer_days (month, day, payer_id, kind, model, held_s, measured_s, energy_j, facility_j, location_g,
-                        market_g, embodied_g, modelled_j, sensor_j, edges_j2, sharing_j)
-SELECT CAST(:month AS CHAR(7)), day, payer_id, kind, model, SUM(held_s), SUM(measured_s), SUM(energy_j),
-       {_whole("facility_j", "energy_j")}, {_whole("location_g", "energy_j")}, {_whole("market_g", "energy_j")},
-       SUM(embodied_g), SUM(modelled_j), SUM(sensor_j), SUM(edges_j2), SUM(sharing_j)
+INSERT INTO payer_days (month, payer_id, kind, model, day, {", ".join(_PAYER_SUMS)})
+SELECT CAST(:month AS CHAR(7)), payer_id, kind, model, day, {", ".join(_PAYER_SUMS.values())}
 FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
 WHERE {_OF_DAY} = :day AND a.cluster = :cluster
 GROUP BY day, payer_id, kind, model
+"""
+
+_PAYER_MONTHS = f"""
+INSERT INTO payer_months (month, payer_id, kind, model, {", ".join(_PAYER_SUMS)})
+SELECT month, payer_id, kind, model, {", ".join(_PAYER_SUMS.values())}
+FROM payer_days WHERE month = :month AND {_OF_CLUSTER}
+GROUP BY month, payer_id, kind, model
 """
 
 _BEFORE = "COALESCE((SELECT MAX(p.day) FROM usage_days p WHERE p.attempt_id = {attempt} AND p.day < :day{same}), '')"
@@ -134,13 +146,15 @@ class RollUp:
         days = {day for day, _, _ in self._days} if attempt_ids else set()
         days |= self._days_of(moved_ids)
         for day in sorted(days):
-            self._again("payer_days", _PAYER_DAYS, day)
+            self._again(f"payer_days WHERE day = :day AND month = :month AND {_OF_CLUSTER}", _PAYER_DAYS, day)
+        for month in sorted({day[:7] for day in days}):
+            self._again(f"payer_months WHERE month = :month AND {_OF_CLUSTER}", _PAYER_MONTHS, month)
         for day in sorted(days | self._following(attempt_ids)):
-            self._again("payer_jobs", _PAYER_JOBS, day)
+            self._again(f"payer_jobs WHERE day = :day AND month = :month AND {_OF_CLUSTER}", _PAYER_JOBS, day)
 
-    def _again(self, table: str, insert: str, day: str) -> None:
-        values = {"month": day[:7], "day": day, "cluster": self._cluster}
-        self._run(f"DELETE FROM {table} WHERE month = :month AND day = :day AND {_OF_CLUSTER}", **values)
+    def _again(self, rows: str, insert: str, period: str) -> None:
+        values = {"month": period[:7], "day": period, "cluster": self._cluster}
+        self._run(f"DELETE FROM {rows}", **values)
         self._run(insert, **values)
 
     def _days_of(self, attempt_ids: Collection[int]) -> set[str]:
@@ -153,7 +167,8 @@ class RollUp:
     def _following(self, attempt_ids: Collection[int]) -> set[str]:
         """The next day of each attempt after the changed ones. Mostly the books end here, and there is none."""
         last = max(day for day, _, _ in self._days)
-        if (self._connection.execute(text("SELECT MAX(day) FROM payer_days")).scalar() or "") <= last:
+        latest = "SELECT MAX(day) FROM payer_days WHERE month = (SELECT MAX(month) FROM payer_days)"
+        if (self._connection.execute(text(latest)).scalar() or "") <= last:
             return set()
         days: set[str] = set()
         for ids in id_lists(attempt_ids):

@@ -226,8 +226,8 @@ usage_days = _table(
 #: Roll-up: a meter's day.
 idle_days = _table(
     "idle_days",
-    Column("meter_id", ForeignKey("meters.meter_id"), primary_key=True),
     Column("day", Name(10), primary_key=True),
+    Column("meter_id", ForeignKey("meters.meter_id"), primary_key=True),
     Column("metered_j", Double),
     Column("known_s", Double, nullable=False),
     Column("measured_s", Double, nullable=False),
@@ -238,9 +238,26 @@ idle_days = _table(
     Column("idle_location_g", Double),
     Column("idle_market_g", Double),
     Column("idle_embodied_g", Double),
-    Index("idle_days_by_day", "day"),
     sqlite_with_rowid=False,
 )
+
+
+def _payer_sums() -> list[Column[Any]]:
+    """What is summed by payer."""
+    return [
+        Column("held_s", Double, nullable=False),
+        Column("measured_s", Double, nullable=False),
+        Column("energy_j", Double),
+        Column("facility_j", Double),
+        Column("location_g", Double),
+        Column("market_g", Double),
+        Column("embodied_g", Double),
+        Column("modelled_j", Double),
+        Column("sensor_j", Double),
+        Column("edges_j2", Double, nullable=False),
+        Column("sharing_j", Double, nullable=False),
+    ]
+
 
 #: Roll-up: a payer's day, by what kind of meter and which model. Within a month they lie by payer, so that a month
 #: is summed without being sorted.
@@ -251,17 +268,18 @@ payer_days = _table(
     Column("kind", Name(8), primary_key=True),
     Column("model", Name(255), primary_key=True),
     Column("day", Name(10), primary_key=True),
-    Column("held_s", Double, nullable=False),
-    Column("measured_s", Double, nullable=False),
-    Column("energy_j", Double),
-    Column("facility_j", Double),
-    Column("location_g", Double),
-    Column("market_g", Double),
-    Column("embodied_g", Double),
-    Column("modelled_j", Double),
-    Column("sensor_j", Double),
-    Column("edges_j2", Double, nullable=False),
-    Column("sharing_j", Double, nullable=False),
+    *_payer_sums(),
+    sqlite_with_rowid=False,
+)
+
+#: Roll-up: a payer's month, which is what is asked for most.
+payer_months = _table(
+    "payer_months",
+    Column("month", Name(7), primary_key=True),
+    Column("payer_id", ForeignKey("payers.payer_id"), primary_key=True),
+    Column("kind", Name(8), primary_key=True),
+    Column("model", Name(255), primary_key=True),
+    *_payer_sums(),
     sqlite_with_rowid=False,
 )
 
@@ -271,9 +289,9 @@ payer_days = _table(
 payer_jobs = _table(
     "payer_jobs",
     Column("month", Name(7), primary_key=True),
-    Column("payer_id", ForeignKey("payers.payer_id"), primary_key=True),
     Column("kind", Name(8), primary_key=True),
     Column("model", Name(255), primary_key=True),
+    Column("payer_id", ForeignKey("payers.payer_id"), primary_key=True),
     Column("day", Name(10), primary_key=True),
     Column("previous_day", Name(10), primary_key=True),
     Column("jobs", Big, nullable=False),

@@ -84,9 +84,9 @@ def missing() -> str | None:
 
 
 @contextmanager
-def running_servers() -> Iterator[dict[str, Server]]:
-    """Start both, stop both."""
-    temp = _memory() or Path("/tmp")
+def running_servers(*, in_memory: bool = True) -> Iterator[dict[str, Server]]:
+    """Start both, stop both. Their data is in memory where there is room, or on disk."""
+    temp = (in_memory and _memory()) or Path("/tmp")
     clear_away_dead_runs(temp)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=temp))
     folder.chmod(0o755)

@@ -14,7 +14,8 @@ from tests.ledger.windows import GPU, HOST, RUN, history, job, usage, window
 #: The day or the days of a period in these histories, and what lies before them.
 PERIODS = [
     ("2026-10-30", "2026-11-02"), ("2026-10-31", "2026-10-31"), ("2026-11-01", "2026-11-30"),
-    ("2026-10-30", "2026-10-31"), ("2027-01-01", "2027-01-31"),
+    ("2026-10-01", "2026-10-31"), ("2026-10-01", "2026-11-30"), ("2026-10-02", "2026-10-31"),
+    ("2025-12-31", "2026-11-01"), ("2027-01-01", "2027-01-31"),
 ]  # fmt: skip
 
 GROUP_OF = {

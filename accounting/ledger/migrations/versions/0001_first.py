@@ -160,8 +160,8 @@ def upgrade() -> None:
     op.create_index("factors_by_slot", "factors", ["cluster", "slot_s"])
     op.create_table(
         "idle_days",
-        sa.Column("meter_id", Big, nullable=False),
         sa.Column("day", Name(10), nullable=False),
+        sa.Column("meter_id", Big, nullable=False),
         sa.Column("metered_j", sa.Double()),
         sa.Column("known_s", sa.Double(), nullable=False),
         sa.Column("measured_s", sa.Double(), nullable=False),
@@ -173,11 +173,10 @@ def upgrade() -> None:
         sa.Column("idle_market_g", sa.Double()),
         sa.Column("idle_embodied_g", sa.Double()),
         sa.ForeignKeyConstraint(["meter_id"], ["meters.meter_id"], name="idle_days_meter_id_fkey"),
-        sa.PrimaryKeyConstraint("meter_id", "day", name="idle_days_pkey"),
+        sa.PrimaryKeyConstraint("day", "meter_id", name="idle_days_pkey"),
         **MARIADB,
         sqlite_with_rowid=False,
     )
-    op.create_index("idle_days_by_day", "idle_days", ["day"])
     op.create_table(
         "payer_days",
         sa.Column("month", Name(7), nullable=False),
@@ -204,14 +203,36 @@ def upgrade() -> None:
     op.create_table(
         "payer_jobs",
         sa.Column("month", Name(7), nullable=False),
-        sa.Column("payer_id", Big, nullable=False),
         sa.Column("kind", Name(8), nullable=False),
         sa.Column("model", Name(255), nullable=False),
+        sa.Column("payer_id", Big, nullable=False),
         sa.Column("day", Name(10), nullable=False),
         sa.Column("previous_day", Name(10), nullable=False),
         sa.Column("jobs", Big, nullable=False),
         sa.ForeignKeyConstraint(["payer_id"], ["payers.payer_id"], name="payer_jobs_payer_id_fkey"),
-        sa.PrimaryKeyConstraint("month", "payer_id", "kind", "model", "day", "previous_day", name="payer_jobs_pkey"),
+        sa.PrimaryKeyConstraint("month", "kind", "model", "payer_id", "day", "previous_day", name="payer_jobs_pkey"),
+        **MARIADB,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "payer_months",
+        sa.Column("month", Name(7), nullable=False),
+        sa.Column("payer_id", Big, nullable=False),
+        sa.Column("kind", Name(8), nullable=False),
+        sa.Column("model", Name(255), nullable=False),
+        sa.Column("held_s", sa.Double(), nullable=False),
+        sa.Column("measured_s", sa.Double(), nullable=False),
+        sa.Column("energy_j", sa.Double()),
+        sa.Column("facility_j", sa.Double()),
+        sa.Column("location_g", sa.Double()),
+        sa.Column("market_g", sa.Double()),
+        sa.Column("embodied_g", sa.Double()),
+        sa.Column("modelled_j", sa.Double()),
+        sa.Column("sensor_j", sa.Double()),
+        sa.Column("edges_j2", sa.Double(), nullable=False),
+        sa.Column("sharing_j", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["payer_id"], ["payers.payer_id"], name="payer_months_payer_id_fkey"),
+        sa.PrimaryKeyConstraint("month", "payer_id", "kind", "model", name="payer_months_pkey"),
         **MARIADB,
         sqlite_with_rowid=False,
     )
