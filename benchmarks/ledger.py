@@ -59,7 +59,6 @@ OF_WINDOW = (
     ("usage_days", "day = :day"),
     ("idle_days", "day = :day"),
     ("payer_days", "day = :day"),
-    ("payer_months", "month = :month"),
     ("payer_jobs", "day = :day"),
 )
 
@@ -131,8 +130,7 @@ def post(place: Place, floor: Floor, count: int, jobs_a_day: int) -> bool:
 
 def _posted(place: Place, number: int, window: Window, last: dict[str, int]) -> Iterator[Rows]:
     """What a window put into each table. `last`: the highest numbers before it; brought up to it."""
-    day = window.days[0][0]
-    values = {"run": number, "day": day, "month": day[:7], **last}
+    values = {"run": number, "day": window.days[0][0], **last}
     with Books(place.url, place.password) as books:
         for table, chosen in OF_WINDOW:
             rows = books.rows(f"SELECT * FROM {table} WHERE {chosen}", values)
