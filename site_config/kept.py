@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,20 @@ class KnownCluster:
 
 
 @dataclass(frozen=True)
+class KnownBudget:
+    """As `budgets.Budget`: what of an account's is counted (`measure`), and up to what (`limit`, in g or J)."""
+
+    account: str
+    cluster: str | None
+    period: str
+    measure: str
+    limit: float
+    first_month: str | None
+    end_month: str | None
+    warn_at: float
+
+
+@dataclass(frozen=True)
 class KnownSite:
     """As `schema.SiteConfig`, as far as it is needed: the same names lead to the same values."""
 
@@ -68,6 +82,7 @@ class KnownSite:
     clusters: Mapping[str, KnownCluster]
     uncertainty: SimpleNamespace
     wue_l_per_kwh: float | None
+    budgets: tuple[KnownBudget, ...]
 
 
 def load_kept(path: Path) -> KnownSite:
@@ -96,6 +111,7 @@ def _needed(config: SiteConfig) -> dict[str, Any]:
         "hosts": {name: cluster.host.method for name, cluster in config.clusters.items()},
         "uncertainty": config.uncertainty.model_dump(),
         "wue_l_per_kwh": config.wue_l_per_kwh,
+        "budgets": [{one.name: getattr(budget, one.name) for one in fields(KnownBudget)} for budget in config.budgets],
     }
 
 
@@ -107,6 +123,7 @@ def _known(found: Mapping[str, Any]) -> KnownSite:
         {name: KnownCluster(KnownHost(method)) for name, method in found["hosts"].items()},
         SimpleNamespace(**found["uncertainty"]),
         found["wue_l_per_kwh"],
+        tuple(KnownBudget(**budget) for budget in found["budgets"]),
     )
 
 

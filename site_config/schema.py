@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
+from site_config.budgets import Budgets
 from site_config.errors import near
 from site_config.factors import Grid, Pue
 from site_config.gpu import CUSTOM, GpuMeter, GpuMetrics, GpuModel, Preset, gpu_meters
@@ -264,6 +265,15 @@ class SiteConfig(Section):
     wue_l_per_kwh: NotNegative | None = None  # litres of water for a kWh of IT energy (ISO/IEC 30134-9)
     collect: Collect = Collect()
     uncertainty: Uncertainty = Uncertainty()
+    budgets: Budgets = ()
+
+    @model_validator(mode="after")
+    def _budgets_are_of_its_clusters(self) -> Self:
+        for position, budget in enumerate(self.budgets):
+            if budget.cluster is not None and budget.cluster not in self.clusters:
+                guess = near(budget.cluster, self.clusters)
+                raise wrong_at(("budgets", position, "cluster"), f"no cluster {shown(budget.cluster)}{guess}")
+        return self
 
     @property
     def grid_cache(self) -> Path:
