@@ -74,6 +74,16 @@ class KnownBudget:
 
 
 @dataclass(frozen=True)
+class KnownReportStyle:
+    """As `pages.ReportStyle`."""
+
+    template: Path | None
+    logo: Path | None
+    language: str | None
+    footer: str | None
+
+
+@dataclass(frozen=True)
 class KnownSite:
     """As `schema.SiteConfig`, as far as it is needed: the same names lead to the same values."""
 
@@ -83,6 +93,7 @@ class KnownSite:
     uncertainty: SimpleNamespace
     wue_l_per_kwh: float | None
     budgets: tuple[KnownBudget, ...]
+    report: KnownReportStyle
 
 
 def load_kept(path: Path) -> KnownSite:
@@ -112,11 +123,13 @@ def _needed(config: SiteConfig) -> dict[str, Any]:
         "uncertainty": config.uncertainty.model_dump(),
         "wue_l_per_kwh": config.wue_l_per_kwh,
         "budgets": [{one.name: getattr(budget, one.name) for one in fields(KnownBudget)} for budget in config.budgets],
+        "report": config.report.model_dump(mode="json"),
     }
 
 
 def _known(found: Mapping[str, Any]) -> KnownSite:
     url, password_file, password_env = found["ledger"]
+    style = found["report"]
     return KnownSite(
         KnownName(*found["site"]),
         KnownLedger(url, password_file and Path(password_file), password_env),
@@ -124,6 +137,12 @@ def _known(found: Mapping[str, Any]) -> KnownSite:
         SimpleNamespace(**found["uncertainty"]),
         found["wue_l_per_kwh"],
         tuple(KnownBudget(**budget) for budget in found["budgets"]),
+        KnownReportStyle(
+            style["template"] and Path(style["template"]),
+            style["logo"] and Path(style["logo"]),
+            style["language"],
+            style["footer"],
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from site_config.errors import near
 from site_config.factors import Grid, Pue
 from site_config.gpu import CUSTOM, GpuMeter, GpuMetrics, GpuModel, Preset, gpu_meters
 from site_config.host import Host
+from site_config.pages import ReportStyle
 from site_config.section import (
     FilePath,
     HttpUrlOrSocket,
@@ -70,6 +71,7 @@ class Jobs(Section):
     source: Literal["auto", "pyslurm", "sacct", "slurmrestd", "file"] = "auto"
     path: FilePath | None = None  # file: a `sacct -P` or `sacct --json` dump
     sacct: FilePath | None = None  # the program, where it is not on the PATH
+    accounts: FilePath | None = None  # a dump of sacctmgr's accounts, where it cannot be asked
     url: HttpUrlOrSocket | None = None  # slurmrestd
     user: Text | None = None  # slurmrestd: whose token it is
     token_file: FilePath | None = None
@@ -266,6 +268,7 @@ class SiteConfig(Section):
     collect: Collect = Collect()
     uncertainty: Uncertainty = Uncertainty()
     budgets: Budgets = ()
+    report: ReportStyle = ReportStyle()
 
     @model_validator(mode="after")
     def _budgets_are_of_its_clusters(self) -> Self:
