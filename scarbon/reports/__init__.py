@@ -1,14 +1,18 @@
 """A report's formats: a document of `accounting.document` in, text or bytes out.
 
-A format is one module with a function `render(document, language)`, and one line here; it is imported only when it is
-asked for. A module may have a `problem()`, which says what has to be installed first.
+A format is one module with a function `render(document, look)`, and one line here; it is imported only when it is asked
+for. Formats for people take words, numbers and dates from `look.language`; programs' formats have no use for it. A module may have a `problem()`, which says what has to be installed first.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from accounting.document import Document
+
+if TYPE_CHECKING:
+    from scarbon.pages.look import Look
 
 #: Format: the module that makes it.
 FORMATS = {
@@ -21,7 +25,7 @@ FORMATS = {
 }
 
 
-def render(document: Document, format_: str, language: str = "en") -> str | bytes:
-    """The document in one of `FORMATS`; bytes only where the format is no text."""
-    made: str | bytes = import_module(FORMATS[format_]).render(document, language)
+def render(document: Document, format_: str, look: Look) -> str | bytes:
+    """The document in one of `FORMATS`, as `scarbon.pages.look.look` says; bytes only where the format is no text."""
+    made: str | bytes = import_module(FORMATS[format_]).render(document, look)
     return made
