@@ -1,7 +1,8 @@
 """A report's formats: a document of `accounting.document` in, text or bytes out.
 
 A format is one module with a function `render(document, look)`, and one line here; it is imported only when it is asked
-for. Formats for people take words, numbers and dates from `look.language`; programs' formats have no use for it. A module may have a `problem()`, which says what has to be installed first.
+for. Formats for people take words, numbers and dates from `look.language`; programs' formats have no use for it.
+A module may have a `problem()`, which says what has to be installed first.
 """
 
 from __future__ import annotations
