@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+from accounting.accounts import AccountTree
 from accounting.booking import Rules, Sources
 from accounting.host import HostBySlurm, HostMetered, HostModel, HostRule
 from accounting.sources import (
@@ -28,11 +29,12 @@ from collectors.host import HostQuery, PrometheusHosts
 from collectors.journal import Journal
 from collectors.openmetrics import OpenMetricsSource
 from collectors.prometheus import Endpoint, Prometheus
+from collectors.slurm.accounts import ask_accounts, read_dump
 from collectors.slurm.choose import choose
 from collectors.slurm.fields import nodes as node_names
 from collectors.slurm.nodes import ClusterNodes
 from site_config.host import Host
-from site_config.schema import Cluster, Gpu, SiteConfig
+from site_config.schema import Cluster, Gpu, Jobs, SiteConfig
 from site_config.secrets import read_secret
 from site_config.server import PrometheusServer
 
@@ -114,10 +116,22 @@ def _minors(name: str, gpu: Gpu) -> dict[str, tuple[int, ...]]:
 
 def scontrol(cluster: Cluster) -> str | None:
     """The program that asks the cluster's controller, beside the site's sacct; None where there is no Slurm to ask."""
-    jobs = cluster.jobs
+    return _beside_sacct(cluster.jobs, "scontrol")
+
+
+def account_tree(config: SiteConfig, name: str) -> AccountTree | None:
+    """The cluster's accounts as Slurm now has them; None where nobody is there to ask. SourceError where that fails."""
+    jobs = config.clusters[name].jobs
+    if jobs.accounts is not None:
+        return read_dump(name, jobs.accounts)
+    sacctmgr = _beside_sacct(jobs, "sacctmgr")
+    return None if sacctmgr is None else ask_accounts(name, sacctmgr)
+
+
+def _beside_sacct(jobs: Jobs, program: str) -> str | None:
     if jobs.source not in ("auto", "sacct", "pyslurm"):
         return None
-    return str(jobs.sacct or "sacct").removesuffix("sacct") + "scontrol"
+    return str(jobs.sacct or "sacct").removesuffix("sacct") + program
 
 
 def endpoint(server: PrometheusServer, match: dict[str, str]) -> Endpoint:

@@ -27,7 +27,14 @@ MAY_IMPORT = {
     "site_config": (),
     "slurm_plugin": (),
     "accounting": ("site_config",),
-    "collectors": ("accounting.model", "accounting.sources", "accounting.arrays", "site_config", "slurm_plugin"),
+    "collectors": (
+        "accounting.model",
+        "accounting.accounts",
+        "accounting.sources",
+        "accounting.arrays",
+        "site_config",
+        "slurm_plugin",
+    ),
     "scarbon": ("accounting", "collectors", "site_config", "slurm_plugin", "simulator"),
     "simulator": ("accounting.model",),
 }

@@ -76,6 +76,32 @@ payers = _table(
     Column("wckey", Name(255)),
 )
 
+#: The tree of accounts as Slurm last said. What it no longer has stays, marked with since when.
+accounts = _table(
+    "accounts",
+    Column("cluster", Name(64), primary_key=True),
+    Column("account", Name(255), primary_key=True),
+    Column("parent", Name(255)),  # null: the root
+    Column("organization", LongText),
+    Column("description", LongText),
+    Column("gone_s", Double),
+)
+
+
+def _people_of_accounts(name: str) -> Table:
+    return _table(
+        name,
+        Column("cluster", Name(64), primary_key=True),
+        Column("account", Name(255), primary_key=True),
+        Column("user_name", Name(255), primary_key=True),
+        Column("gone_s", Double),
+    )
+
+
+#: Who may use an account, and who coordinates it (those of the accounts above it, too).
+members = _people_of_accounts("members")
+coordinators = _people_of_accounts("coordinators")
+
 attempts = _table(
     "attempts",
     _id("attempt_id"),

@@ -18,7 +18,9 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, ProgrammingError
 
+from accounting.accounts import AccountTree
 from accounting.ledger import schema
+from accounting.ledger.accounts import keep_accounts
 from accounting.ledger.address import parse_address
 from accounting.ledger.differ import Differ, Values
 from accounting.ledger.errors import LedgerError, not_a_ledger
@@ -97,6 +99,11 @@ class Ledger:
             for kind, uuid in meters:
                 this = (table.c.cluster == cluster) & (table.c.kind == kind) & (table.c.uuid == uuid)
                 connection.execute(update(table).where(this).values(silent_since_s=None))
+
+    def keep_accounts(self, tree: AccountTree) -> None:
+        """Note what Slurm now says of a cluster's accounts; what it no longer has is marked as gone."""
+        with self._transaction() as connection:
+            keep_accounts(connection, tree, time.time())
 
     def post(self, window: Window, run: Mapping[str, Any], found: Mapping[str, Any] | None = None) -> Posted:
         """Put a window into the books, in one transaction. `run` has the remaining columns of `schema.runs`.

@@ -1,72 +1,89 @@
-"""Who belongs to whom: a cluster's accounts as a tree, with their users and coordinators, from `sacctmgr`.
+"""Who belongs to whom, from Slurm: a cluster's accounts with their members and coordinators, as `sacctmgr` has them.
 
-For reports by branch of the tree and, later, for who may see what. Accounts that were deleted are not in it, and a
-job of such an account is in no branch.
+One question, or a dump of its answer where Slurm is not at hand. Both of them go into the books at each collect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 
+from accounting.accounts import Account, AccountTree
+from accounting.sources import SourceError
 from collectors.slurm.programs import Program
 
+#: What is asked for. The description comes last, since it may hold any text, `|` included.
+FIELDS = ("Cluster", "Account", "ParentName", "User", "Coordinators", "Organization", "Description")
+QUESTION = ("show", "account", "withassoc", "withcoord")
+#: How the heads of these columns begin: `Coord Accounts`, `Org`, `Descr`. (`Par` alone would be `Partition`, too.)
+_HEADS = ("cluster", "account", "parent", "user", "coord", "org", "descr")
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account of one cluster. Slurm's user names are login names."""
-
-    name: str
-    parent: str | None  # None: the root of the tree
-    users: tuple[str, ...] = ()  # those with an association of their own in it, in alphabetical order
-    coordinators: tuple[str, ...] = ()  # those of the accounts above it, too
+TIMEOUT_S = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class AccountTree:
-    """The accounts of one cluster, by name."""
-
-    cluster: str
-    accounts: Mapping[str, Account]
-
-    def branch(self, name: str) -> frozenset[str]:
-        """The names of an account and of all that are below it. KeyError where there is no such account."""
-        names = {self.accounts[name].name}
-        while below := {account.name for account in self.accounts.values() if account.parent in names} - names:
-            names |= below
-        return frozenset(names)
-
-    def path(self, name: str) -> tuple[str, ...]:
-        """The names from the root down to an account. KeyError where there is no such account."""
-        names = [name]
-        while (parent := self.accounts[names[0]].parent) is not None and parent not in names:
-            names.insert(0, parent)
-        return tuple(names)
-
-
-def read_accounts(cluster: str, sacctmgr: str = "sacctmgr", timeout_s: float = 120.0) -> AccountTree:
+def ask_accounts(cluster: str, sacctmgr: str = "sacctmgr") -> AccountTree:
     """Ask `sacctmgr` for a cluster's accounts. SourceError, with its own message, where it fails."""
+    command = [sacctmgr, "--noheader", "--parsable2", *QUESTION, f"cluster={cluster}", f"format={','.join(FIELDS)}"]
+    text = b"".join(Program(command, TIMEOUT_S, {}).output()).decode("utf-8", "backslashreplace")
+    tree = _tree(cluster, FIELDS, text.splitlines())
+    if not tree.accounts:
+        raise SourceError(f"{sacctmgr} names no account of the cluster {cluster}", "is that Slurm's ClusterName?")
+    return tree
 
-    def ask(*words: str) -> list[list[str]]:
-        command = [sacctmgr, "--noheader", "--parsable2", "show", *words]
-        text = b"".join(Program(command, timeout_s, {}).output()).decode("utf-8", "backslashreplace")
-        return [line.split("|") for line in text.splitlines() if line]
 
-    coordinators = {
-        name: tuple(sorted(filter(None, names.split(","))))
-        for name, names in ask("account", "withcoord", "format=Account,Coordinators")
-    }
-    parents: dict[str, str | None] = {}
-    users: dict[str, set[str]] = {}
-    for name, parent, user in ask("associations", f"cluster={cluster}", "format=Account,ParentName,User"):
-        if user:
-            users.setdefault(name, set()).add(user)  # once for each partition it is limited to
+def read_dump(cluster: str, path: Path) -> AccountTree:
+    """A cluster's accounts in a dump that `sacctmgr -P show account withassoc withcoord` or `show assoc` wrote.
+
+    SourceError where it cannot be read, or lacks a column that the tree needs.
+    """
+    advice = f"write it with: sacctmgr -P {' '.join(QUESTION)} format={','.join(FIELDS)}"
+    try:
+        header, *lines = path.read_bytes().decode("utf-8", "backslashreplace").splitlines() or [""]
+    except OSError as error:
+        raise SourceError(f"the accounts' dump {path} cannot be read: {error.strerror}", advice) from None
+    fields = [_field(head) for head in header.split("|")]
+    for needed in ("Account", "ParentName", "User"):
+        if needed not in fields:
+            raise SourceError(f"the accounts' dump {path} has no column {needed}", advice)
+    tree = _tree(cluster, fields, lines)
+    if not tree.accounts:
+        raise SourceError(f"the accounts' dump {path} has no account of the cluster {cluster}", advice)
+    return tree
+
+
+def _field(head: str) -> str:
+    """The field that a column of a dump is, by its head; "" for one that is not needed."""
+    for field, begins in zip(FIELDS, _HEADS, strict=True):
+        if head.strip().casefold().startswith(begins):
+            return field
+    return ""
+
+
+def _tree(cluster: str, fields: Sequence[str], lines: Sequence[str]) -> AccountTree:
+    """Rows of accounts and of their members; a member comes once for each partition that it is limited to."""
+    accounts: dict[str, dict[str, str]] = {}
+    members: dict[str, set[str]] = {}
+    for line in filter(None, lines):
+        row = dict(zip(fields, line.split("|", len(fields) - 1), strict=False))
+        name = row.get("Account", "").strip()  # a tree is shown by blanks
+        if row.get("Cluster", cluster) != cluster or not name:
+            continue
+        if row.get("User"):
+            members.setdefault(name, set()).add(row["User"])
         else:
-            parents[name] = parent or None
+            accounts[name] = row
+    said = "Coordinators" in fields
     return AccountTree(
         cluster,
         {
-            name: Account(name, parent, tuple(sorted(users.get(name, ()))), coordinators.get(name, ()))
-            for name, parent in parents.items()
+            name: Account(
+                name=name,
+                parent=row.get("ParentName") or None,
+                organization=row.get("Organization") or None,
+                description=row.get("Description") or None,
+                members=tuple(sorted(members.get(name, ()))),
+                coordinators=tuple(sorted(filter(None, row.get("Coordinators", "").split(",")))) if said else None,
+            )
+            for name, row in accounts.items()
         },
     )

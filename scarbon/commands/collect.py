@@ -115,6 +115,7 @@ def _collect(
                         click.echo(f"{name}: nothing to account after {_shown(config, start_s)} yet", err=True)
                     return False
                 _account_days(config, name, ledger, start_s, end_s, done, quiet)
+                _keep_accounts(config, name, ledger, done)
         finally:
             ledger.close()
     except (SourceError, LedgerError) as error:
@@ -180,6 +181,20 @@ def _account_days(
             result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
             done.add(result)
     ledger.heard_again(name, heard_again)
+
+
+def _keep_accounts(config: SiteConfig, name: str, ledger: Ledger, done: _Done) -> None:
+    """Note who belongs to which account. Sums by account need it not: where Slurm does not say, that is a warning."""
+    from accounting.sources import SourceError
+    from scarbon.wiring import account_tree
+
+    try:
+        tree = account_tree(config, name)
+    except SourceError as error:
+        done.warnings[f"the tree of accounts stays as it was: {error.what}"] = None
+    else:
+        if tree is not None:
+            ledger.keep_accounts(tree)
 
 
 def _shown(config: SiteConfig, time_s: float) -> str:

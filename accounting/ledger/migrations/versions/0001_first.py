@@ -17,6 +17,27 @@ down_revision = None
 def upgrade() -> None:
     """Make every table."""
     op.create_table(
+        "accounts",
+        sa.Column("cluster", Name(64), nullable=False),
+        sa.Column("account", Name(255), nullable=False),
+        sa.Column("parent", Name(255)),
+        sa.Column("organization", LongText),
+        sa.Column("description", LongText),
+        sa.Column("gone_s", sa.Double()),
+        sa.PrimaryKeyConstraint("cluster", "account", name="accounts_pkey"),
+        **MARIADB,
+    )
+    for name in ("coordinators", "members"):
+        op.create_table(
+            name,
+            sa.Column("cluster", Name(64), nullable=False),
+            sa.Column("account", Name(255), nullable=False),
+            sa.Column("user_name", Name(255), nullable=False),
+            sa.Column("gone_s", sa.Double()),
+            sa.PrimaryKeyConstraint("cluster", "account", "user_name", name=f"{name}_pkey"),
+            **MARIADB,
+        )
+    op.create_table(
         "booked",
         sa.Column("cluster", Name(64), nullable=False),
         sa.Column("start_s", sa.Double(), nullable=False),
