@@ -25,6 +25,7 @@ VERBS = {
     "jobs": ("scarbon.commands.jobs", "List jobs with their energy and CO2e, the way sacct does."),
     "tag": ("scarbon.commands.tag", "Label a job, for a project or a phase of it."),
     "report": ("scarbon.commands.report", "Sum a month by account, with the idle line and the total."),
+    "budget": ("scarbon.commands.budget", "Show what of the accounts' budgets is used, and their pace."),
     "statement": ("scarbon.commands.statement", "State what jobs used and emitted, for a paper or a program."),
     "advice": ("scarbon.commands.advice", "Say how to emit less, from a person's own jobs."),
     "audit": ("scarbon.commands.audit", "Show that the books balance, and what is in quarantine."),

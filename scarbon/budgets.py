@@ -1,0 +1,74 @@
+"""Budgets in words: one line for each, as `scarbon budget` prints it and `scarbon jobs` below its table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from accounting.budgets import Standing, period_of, standings
+from accounting.clock import day_of
+from accounting.ledger.reading import Books
+from scarbon import units
+from site_config.kept import KnownBudget, KnownSite
+
+#: What is counted, for people.
+MEASURES = {
+    "co2e_location_g": "CO2e",
+    "co2e_market_g": "CO2e, market-based",
+    "facility_energy_j": "energy",
+    "it_energy_j": "IT energy",
+}
+
+DAY_S = 86_400.0
+
+
+def current(
+    config: KnownSite, books: Books, budgets: Collection[KnownBudget], now_s: float | None = None
+) -> list[Standing]:
+    """How budgets stand in the month or year that now is; those that do not hold now are left out."""
+    month = f"{day_of(config.site.zone, time.time() if now_s is None else now_s):%Y-%m}"
+    asked = [(budget, period) for budget in budgets if (period := period_of(budget, month)) is not None]
+    return standings(books, asked, config.site.zone, config.clusters)
+
+
+def quantity(budget: KnownBudget, value: float | None) -> str:
+    """A figure of a budget's measure in the unit that fits it."""
+    show = units.mass if budget.measure.startswith("co2e") else units.energy
+    return show(value, "unknown")
+
+
+def name(budget: KnownBudget) -> str:
+    """Whose budget it is."""
+    return budget.account if budget.cluster is None else f"{budget.account} on {budget.cluster}"
+
+
+def rests_on(standing: Standing) -> str:
+    """How much of the period the pace rests on."""
+    return f"{standing.booked_s / DAY_S:.1f} of {standing.period_s / DAY_S:.0f} days"
+
+
+def verdict(standing: Standing) -> str:
+    """What is to be said of it in a few words; nothing where all is well."""
+    if standing.status == "empty":
+        return "nothing is booked yet"
+    if standing.status == "passed":
+        return "passed"
+    if standing.status == "unknown":
+        return f"unknown: a factor is missing; at least {quantity(standing.budget, standing.known)}"
+    if standing.will_pass:
+        return f"will pass about {standing.passed_on}"
+    return f"above {units.share(standing.budget.warn_at)}" if standing.status == "near" else ""
+
+
+def line(standing: Standing) -> str:
+    """One budget in one line."""
+    budget = standing.budget
+    said = f"budget of {name(budget)}, {standing.period.name}: "
+    if standing.used is not None:
+        said += f"{quantity(budget, standing.used)} of "
+    said += f"{quantity(budget, budget.limit)} {MEASURES[budget.measure]}"
+    if standing.share is not None:
+        said += f" ({units.share(standing.share)})"
+    if standing.expected is not None and standing.booked_s < standing.period_s:
+        said += f", at this pace {quantity(budget, standing.expected)} by its end"
+    return said + (f": {verdict(standing)}" if verdict(standing) else "")
