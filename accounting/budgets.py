@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from accounting.accounts import AccountTree, read_tree
 from accounting.clock import day_of, day_start
 from accounting.ledger.reading import Books, one_of
 from site_config.kept import KnownBudget
@@ -142,17 +143,22 @@ def standings(
     ]
 
 
-def counts_to(books: Books, budget: KnownBudget) -> set[str]:
-    """The accounts whose use counts to a budget, on any of its clusters."""
-    trees = _Branches(books)
-    clusters = [name for name in books.clusters() if budget.cluster in (None, name)]
-    return {budget.account, *(one for name in clusters for one in trees.of(name, budget.account))}
+def counts_to(books: Books, budgets: Iterable[KnownBudget]) -> dict[KnownBudget, set[str]]:
+    """The accounts whose use counts to each budget, on any of its clusters."""
+    trees, clusters = _Branches(books), books.clusters()
+    return {
+        budget: {
+            budget.account,
+            *(one for name in clusters if budget.cluster in (None, name) for one in trees.of(name, budget.account)),
+        }
+        for budget in budgets
+    }
 
 
 def known_accounts(books: Books) -> list[str]:
-    """The accounts that jobs were in."""
-    rows = books.rows("SELECT DISTINCT account FROM payers WHERE account IS NOT NULL ORDER BY account")
-    return [row["account"] for row in rows]
+    """The accounts that jobs were in, and those that Slurm has or had."""
+    rows = books.rows("SELECT account FROM payers WHERE account IS NOT NULL UNION SELECT account FROM accounts")
+    return sorted(row["account"] for row in rows)
 
 
 class _Branches:
@@ -160,9 +166,13 @@ class _Branches:
 
     def __init__(self, books: Books) -> None:
         self._books = books
+        self._trees: dict[str, AccountTree] = {}
 
     def of(self, cluster: str, account: str) -> tuple[str, ...]:
-        return (account,)
+        if cluster not in self._trees:
+            self._trees[cluster] = read_tree(self._books, cluster)
+        tree = self._trees[cluster]
+        return tree.branch(account) if account in tree.accounts else (account,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def _chosen(config: KnownSite, books: Books, accounts: list[str] | None) -> list
             raise WrongUseError(
                 f"the books know no account {account!r}", f"did you mean {close[0]}?" if close else "check -A"
             )
-    return [budget for budget in config.budgets if counts_to(books, budget) & set(accounts)]
+    return [budget for budget, counted in counts_to(books, config.budgets).items() if counted & set(accounts)]
 
 
 def _say_who_is_nobody(books: Books, chosen: list[KnownBudget]) -> None:
