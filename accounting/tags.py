@@ -21,6 +21,16 @@ def parse_tags(comment: str | None) -> dict[str, str]:
     return {key: value for tags in _TAGS.findall(comment) for key, value in _TAG.findall(tags)}
 
 
+def canonical_tags(comment: str | None) -> str | None:
+    """The tags in a comment as the books have them, the same for the same tags: `phase=train project=x`; None: none."""
+    return " ".join(f"{key}={value}" for key, value in sorted(parse_tags(comment).items())) or None
+
+
+def split_tags(text: str | None) -> dict[str, str]:
+    """What `canonical_tags` wrote, as tags."""
+    return {} if text is None else dict(_TAG.findall(text))
+
+
 def parse_tag(text: str) -> tuple[str, str]:
     """`project=x` as key and value. ValueError where it is no tag."""
     match = _TAG.fullmatch(text)

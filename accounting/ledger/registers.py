@@ -14,6 +14,7 @@ from accounting.ledger.bulk import insert_rows
 from accounting.ledger.postings import MeterKey, Window
 from accounting.ledger.spans import span_of
 from accounting.model import AttemptKey, Job
+from accounting.tags import canonical_tags
 
 Values = tuple[Any, ...]
 
@@ -24,7 +25,7 @@ _COLUMNS = (
     "sluid", "user_name", "partition_name", "name", "comment", "nodes", "payer_id",
     "span",
 )  # fmt: skip
-_PAYER = ("cluster", "user_name", "account", "partition_name", "qos", "wckey")
+_PAYER = ("cluster", "user_name", "account", "partition_name", "qos", "wckey", "tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def _values(job: Job, payer_id: int) -> Values:
 
 def _payer(job: Job) -> Values:
     """Whom a job is booked to, in the order of `_PAYER`."""
-    return (job.cluster, job.user, job.account, job.partition, job.qos, job.wckey)
+    tags = storable(canonical_tags(job.comment))
+    return (job.cluster, job.user, job.account, job.partition, job.qos, job.wckey, tags)
 
 
 def _keep_payers(connection: Connection, cluster: str, jobs: Sequence[Job]) -> dict[Values, int]:

@@ -74,6 +74,7 @@ payers = _table(
     Column("partition_name", Name(255)),
     Column("qos", Name(255)),
     Column("wckey", Name(255)),
+    Column("tags", LongText),  # of the job's comment, `phase=train project=x`; null: none
 )
 
 #: The tree of accounts as Slurm last said. What it no longer has stays, marked with since when.

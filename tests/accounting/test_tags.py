@@ -16,7 +16,7 @@ from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
 from accounting.model import Job, Node
 from accounting.sources import Factors
-from accounting.tags import format_tags, parse_tag, parse_tags, with_tags
+from accounting.tags import canonical_tags, format_tags, parse_tag, parse_tags, split_tags, with_tags
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,16 @@ def test_what_was_added_is_read_again(before: dict[str, str], added: dict[str, s
     comment = with_tags(words, before) if before else words
     assert parse_tags(with_tags(comment, added)) == {**parse_tags(comment), **added}
     assert dict(map(parse_tag, format_tags(added).split(","))) == added
+    assert split_tags(canonical_tags(with_tags(words, added))) == parse_tags(with_tags(words, added))
+
+
+def test_the_books_have_the_same_words_for_the_same_tags() -> None:
+    for comment in ("scarbon:project=x,phase=train", "a scarbon:phase=train,b=1 c scarbon:project=x,phase=train;b"):
+        assert (canonical_tags(comment) or "").endswith("phase=train project=x")
+    assert canonical_tags("scarbon:b=1 scarbon:a=2") == "a=2 b=1"
+    assert split_tags("a=2 b=1") == {"a": "2", "b": "1"}
+    assert canonical_tags(None) is canonical_tags("project=x") is None
+    assert split_tags(None) == {}
 
 
 class Commented:

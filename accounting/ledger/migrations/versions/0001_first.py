@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("partition_name", Name(255)),
         sa.Column("qos", Name(255)),
         sa.Column("wckey", Name(255)),
+        sa.Column("tags", LongText),
         sa.PrimaryKeyConstraint("payer_id", name="payers_pkey"),
         **MARIADB,
     )
