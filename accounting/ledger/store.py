@@ -80,7 +80,7 @@ class Ledger:
         """The stretches of the cluster's time that the books hold, in order."""
         table = schema.booked
         chosen = select(table.c.start_s, table.c.end_s).where(table.c.cluster == cluster).order_by(table.c.start_s)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return [(row.start_s, row.end_s) for row in connection.execute(chosen)]
 
     def silent_since(self, cluster: str) -> dict[MeterKey, float | None]:
@@ -89,20 +89,20 @@ class Ledger:
         chosen = select(table.c.kind, table.c.uuid, table.c.silent_since_s).where(
             table.c.cluster == cluster, table.c.uuid != ""
         )
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return {MeterKey(row.kind, row.uuid): row.silent_since_s for row in connection.execute(chosen)}
 
     def heard_again(self, cluster: str, meters: Collection[MeterKey]) -> None:
         """Note that the silence of these meters has been accounted anew."""
         table = schema.meters
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for kind, uuid in meters:
                 this = (table.c.cluster == cluster) & (table.c.kind == kind) & (table.c.uuid == uuid)
                 connection.execute(update(table).where(this).values(silent_since_s=None))
 
     def keep_accounts(self, tree: AccountTree) -> None:
         """Note what Slurm now says of a cluster's accounts; what it no longer has is marked as gone."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             keep_accounts(connection, tree, time.time())
 
     def post(self, window: Window, run: Mapping[str, Any], found: Mapping[str, Any] | None = None) -> Posted:
@@ -111,7 +111,7 @@ class Ledger:
         `found` is what else is to be said of the run in its summary.
         """
         runs = schema.runs
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             run_id = (connection.execute(select(func.max(runs.c.run_id))).scalar() or 0) + 1
             connection.execute(
                 insert(runs).values(
@@ -128,7 +128,7 @@ class Ledger:
         return summary
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """All or nothing. LedgerError where the database cannot do it; a fault of ours stays what it is."""
         driver_error = self._engine.dialect.loaded_dbapi.Error
         try:
