@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 
-from accounting.budgets import Standing, period_of, standings
+from accounting.budgets import Standing, counts_to, period_of, standings
 from accounting.clock import day_of
 from accounting.ledger.reading import Books
 from scarbon import units
@@ -22,13 +21,15 @@ MEASURES = {
 DAY_S = 86_400.0
 
 
-def current(
-    config: KnownSite, books: Books, budgets: Collection[KnownBudget], now_s: float | None = None
-) -> list[Standing]:
-    """How budgets stand in the month or year that now is; those that do not hold now are left out."""
-    month = f"{day_of(config.site.zone, time.time() if now_s is None else now_s):%Y-%m}"
-    asked = [(budget, period) for budget in budgets if (period := period_of(budget, month)) is not None]
-    return standings(books, asked, config.site.zone, config.clusters)
+def lines_for(config: KnownSite, books: Books, accounts: Collection[str], now_s: float) -> list[str]:
+    """A line for each budget to which one of the accounts counts, in the month or year that now is."""
+    month = f"{day_of(config.site.zone, now_s):%Y-%m}"
+    asked = [
+        (budget, period)
+        for budget, counted in counts_to(books, config.budgets).items()
+        if not counted.isdisjoint(accounts) and (period := period_of(budget, month)) is not None
+    ]
+    return [line(one) for one in standings(books, asked, config.site.zone, config.clusters)]
 
 
 def quantity(budget: KnownBudget, value: float | None) -> str:

@@ -65,9 +65,13 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
         lines = (delimiter.join(row) + end for row in (*names, *rows))
         sys.stdout.writelines(f"{line}\n" for line in lines)
     else:
-        sys.stdout.writelines(f"{line}\n" for line in table(fields, list(rows), header))
+        listed = list(found)
+        cells = [[field.show(job, style) for field in fields] for job in listed]
+        sys.stdout.writelines(f"{line}\n" for line in table(fields, cells, header))
         if sys.stderr.isatty():
             _say_how_late(config, books, chosen, now_s)
+            if config.budgets and header:
+                _say_budgets(config, books, listed, now_s)
 
 
 def _say_how_late(config: KnownSite, books: Books, chosen: JobFilter, now_s: float) -> None:
@@ -78,6 +82,14 @@ def _say_how_late(config: KnownSite, books: Books, chosen: JobFilter, now_s: flo
         if not booked or booked[-1][1] < wanted_s:
             end = f"up to {format_time(booked[-1][1], config.site.zone)}" if booked else "not at all"
             click.echo(f"note: {name} is accounted {end}; what was used since is in no figure", err=True)
+
+
+def _say_budgets(config: KnownSite, books: Books, listed: list[JobUsage], now_s: float) -> None:
+    """Tell a person how the budgets stand to which the listed jobs count."""
+    from scarbon.budgets import lines_for
+
+    for line in lines_for(config, books, {job.account for job in listed if job.account is not None}, now_s):
+        click.echo(line, err=True)
 
 
 def _print_json(config: KnownSite, books: Books, chosen: JobFilter, found: Iterator[JobUsage]) -> None:
