@@ -30,10 +30,10 @@ _PAYER = ("cluster", "user_name", "account", "partition_name", "qos", "wckey", "
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The ids of a window's attempts, and which of them moved to another payer."""
+    """The ids of a window's attempts, and those that moved to another payer, with the one before."""
 
     ids: Mapping[AttemptKey, int]
-    moved: Sequence[int]
+    moved: Mapping[int, int]
 
 
 def keep_attempts(connection: Connection, cluster: str, jobs: Sequence[Job]) -> Attempts:
@@ -45,7 +45,7 @@ def keep_attempts(connection: Connection, cluster: str, jobs: Sequence[Job]) -> 
     ids = {key: row[0] for key, row in known.items()}
     fresh: list[Values] = []
     changed: list[Values] = []
-    moved: list[int] = []
+    moved: dict[int, int] = {}
     payer = _COLUMNS.index("payer_id")
     for job in jobs:
         key = job.key
@@ -55,7 +55,7 @@ def keep_attempts(connection: Connection, cluster: str, jobs: Sequence[Job]) -> 
             if old[1:] != values:
                 changed.append((old[0], *values))
                 if old[1 + payer] != values[payer]:
-                    moved.append(old[0])
+                    moved[old[0]] = old[1 + payer]
         elif key not in ids:
             ids[key] = following + len(fresh)
             fresh.append((ids[key], *values))

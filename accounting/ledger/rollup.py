@@ -25,22 +25,40 @@ from accounting.ledger.sums import (
 class RollUp:
     """Brings the roll-ups of one cluster up to its postings."""
 
-    def __init__(self, connection: Connection, cluster: str, days: Sequence[tuple[str, int, int]]) -> None:
-        """`days`: the calendar days whose postings changed, with their starts and ends (UTC epoch s)."""
+    def __init__(
+        self,
+        connection: Connection,
+        cluster: str,
+        days: Sequence[tuple[str, int, int]],
+        closed: Collection[str] = (),
+    ) -> None:
+        """`days`: the calendar days whose postings changed, with their starts and ends (UTC epoch s).
+
+        `closed` are the months whose figures stay as they are; none of `days` lies in one of them.
+        """
         self._connection = connection
         self._cluster = cluster
         self._days = days
+        self._closed = closed
 
     def usage(self, attempt_ids: Collection[int], *, first: bool) -> None:
         """Sum the days anew for the attempts whose postings changed; `first`: the cluster had none on these days."""
         for day, start_s, end_s in self._days:
-            slots = {"day": day, "start_s": start_s, "end_s": end_s, "cluster": self._cluster}
+            slots = {"day": day, "month": day[:7], "start_s": start_s, "end_s": end_s, "cluster": self._cluster}
             if first:
                 self._run(USAGE_DAYS.insert.format(of=""), **slots)
                 continue
             for ids in id_lists(attempt_ids):
                 self._run(f"DELETE FROM usage_days WHERE day = :day AND attempt_id IN ({ids})", day=day)
                 self._run(USAGE_DAYS.insert.format(of=f" AND attempt_id IN ({ids})"), **slots)
+
+    def restated(self, meter_ids: Collection[int]) -> None:
+        """Sum the days anew where figures changed, and neither who used what, nor for how long, nor whose it was."""
+        for day, _, _ in self._days:
+            self._run(f"DELETE FROM usage_days WHERE day = :day AND {OF_CLUSTER}", day=day, cluster=self._cluster)
+        self.usage((), first=True)
+        self.idle(meter_ids)
+        self._payer_sums({day for day, _, _ in self._days})
 
     def idle(self, meter_ids: Collection[int]) -> None:
         """Sum the days anew for the meters whose balances changed."""
@@ -55,25 +73,31 @@ class RollUp:
         A job that appears on a day, or is gone from it, is counted otherwise on its next day, too.
         """
         days = {day for day, _, _ in self._days} if attempt_ids else set()
-        days |= self._days_of(moved_ids)
+        for ids in id_lists(moved_ids):
+            days |= self._move(ids)
+        self._payer_sums(days)
+        following = {day for day in self._following(attempt_ids) if day[:7] not in self._closed}
+        for day in sorted(days | following):
+            self._again(f"payer_jobs WHERE day = :day AND month = :month AND {OF_CLUSTER}", PAYER_JOBS, day)
+
+    def _payer_sums(self, days: Collection[str]) -> None:
         for day in sorted(days):
             self._again(f"payer_days WHERE day = :day AND month = :month AND {OF_CLUSTER}", PAYER_DAYS, day)
         for month in sorted({day[:7] for day in days}):
             self._again(f"payer_months WHERE month = :month AND {OF_CLUSTER}", PAYER_MONTHS, month)
-        for day in sorted(days | self._following(attempt_ids)):
-            self._again(f"payer_jobs WHERE day = :day AND month = :month AND {OF_CLUSTER}", PAYER_JOBS, day)
 
     def _again(self, rows: str, sums: Derived, period: str) -> None:
         values = {"month": period[:7], "day": period, "cluster": self._cluster}
         self._run(f"DELETE FROM {rows}", **values)
         self._run(sums.insert, **values)
 
-    def _days_of(self, attempt_ids: Collection[int]) -> set[str]:
-        days: set[str] = set()
-        for ids in id_lists(attempt_ids):
-            chosen = text(f"SELECT DISTINCT day FROM usage_days WHERE attempt_id IN ({ids})")
-            days |= set(self._connection.execute(chosen).scalars())
-        return days
+    def _move(self, ids: str) -> set[str]:
+        """Book the days of these attempts to whom they now belong, those of closed months left out; which days."""
+        months = ", ".join(f"'{month}'" for month in sorted(self._closed)) or "''"
+        where = f"attempt_id IN ({ids}) AND SUBSTR(day, 1, 7) NOT IN ({months})"
+        now = "SELECT a.payer_id FROM attempts a WHERE a.attempt_id = usage_days.attempt_id"
+        self._run(f"UPDATE usage_days SET payer_id = ({now}) WHERE {where}")
+        return set(self._connection.execute(text(f"SELECT DISTINCT day FROM usage_days WHERE {where}")).scalars())
 
     def _following(self, attempt_ids: Collection[int]) -> set[str]:
         """The next day of each attempt after the changed ones. Mostly the books end here, and there is none."""

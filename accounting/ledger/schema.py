@@ -42,6 +42,25 @@ meta = _table(
     Column("value", LongText, nullable=False),
 )
 
+#: Figures that were given anew on purpose, a row for each cluster: what was said before, what is said now, why and by
+#: whom. `old` and `new` are JSON: the factors by source, and the sums by account; the postings say the rest.
+restatements = _table(
+    "restatements",
+    _id("restatement_id"),
+    Column("cluster", Name(64), nullable=False),
+    Column("start_s", Double, nullable=False),  # the slots that begin in [start_s, end_s)
+    Column("end_s", Double, nullable=False),
+    Column(
+        "rule", Name(16), nullable=False
+    ),  # factors: the energy stayed as it was; attribution: the sources were read
+    Column("at_s", Double, nullable=False),
+    Column("who", Name(255), nullable=False),
+    Column("host", Name(255), nullable=False),
+    Column("why", LongText, nullable=False),
+    Column("old", LongText, nullable=False),
+    Column("new", LongText, nullable=False),
+)
+
 #: One row for each window that was accounted: who asked what, with which version and configuration.
 runs = _table(
     "runs",
@@ -54,6 +73,7 @@ runs = _table(
     Column("version", Name(32), nullable=False),
     Column("config_digest", Name(64), nullable=False),
     Column("summary", LongText, nullable=False),  # JSON: rows read, posted, superseded, rejected; warnings
+    Column("restatement_id", ForeignKey("restatements.restatement_id")),  # null: the run accounted what was new
 )
 
 #: What has been accounted, as stretches that neither overlap nor touch. The end of the last one is the cursor.
@@ -137,6 +157,14 @@ attempts = _table(
     Index("attempts_by_user", "user_name", "span", "submit_s"),
     Index("attempts_by_account", "account", "span", "submit_s"),
     Index("attempts_by_span", "span", "submit_s"),
+)
+
+#: Attempts whose payer changed, and to whom they were booked before that run. Of a closed month the books keep to it.
+moves = _table(
+    "moves",
+    Column("attempt_id", ForeignKey("attempts.attempt_id"), primary_key=True),
+    Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
+    Column("payer_id", ForeignKey("payers.payer_id"), nullable=False),
 )
 
 #: What energy is read from: a GPU (its UUID), or the host part of a cluster. `gpu` with an empty UUID stands for GPUs
@@ -226,6 +254,41 @@ factors = _table(
     Index("factors_by_slot", "cluster", "slot_s"),
 )
 
+#: When a month was closed, and when it was opened again: the last row of a month says what it is.
+periods = _table(
+    "periods",
+    _id("period_id"),
+    Column("month", Name(7), nullable=False),
+    Column("closed", Boolean, nullable=False),
+    Column("run_id", Big, nullable=False),  # the last run before it; 0 for none
+    Column("at_s", Double, nullable=False),
+    Column("who", Name(255), nullable=False),
+    Column("host", Name(255), nullable=False),
+    Column("why", LongText),
+)
+
+#: What was found out later about closed months: differences to what their postings and earlier adjustments say, posted
+#: on a day of an open month. Where the postings are null, they are taken as nothing. No row is ever changed.
+adjustments = _table(
+    "adjustments",
+    _id("adjustment_id"),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+    Column("posted_day", Name(10), nullable=False),
+    Column("for_day", Name(10), nullable=False),
+    Column("slot_s", Big, nullable=False),
+    Column("meter_id", ForeignKey("meters.meter_id"), nullable=False),
+    Column("attempt_id", ForeignKey("attempts.attempt_id")),  # null: what nobody held
+    Column("payer_id", ForeignKey("payers.payer_id")),
+    Column("held_s", Double, nullable=False),
+    Column("energy_j", Double, nullable=False),
+    Column("facility_j", Double, nullable=False),
+    Column("location_g", Double, nullable=False),
+    Column("market_g", Double, nullable=False),
+    Column("embodied_g", Double, nullable=False),
+    Index("adjustments_by_day", "posted_day"),
+    Index("adjustments_by_slot", "slot_s"),
+)
+
 #: Roll-up: an attempt's day, by what kind of meter and which model.
 usage_days = _table(
     "usage_days",
@@ -233,6 +296,7 @@ usage_days = _table(
     Column("day", Name(10), primary_key=True),  # of the site's calendar
     Column("kind", Name(8), primary_key=True),
     Column("model", Name(255), primary_key=True),
+    Column("payer_id", ForeignKey("payers.payer_id"), nullable=False),  # as it was when the day's month was closed
     Column("method", Name(8), nullable=False),
     Column("held_s", Double, nullable=False),
     Column("known_s", Double, nullable=False),

@@ -2,7 +2,8 @@
 
 A window says everything about the slots that it touches. What it says again is left as it is; what it says differently
 supersedes the posting in force; what it no longer says is superseded by nothing. So the same window twice
-leaves the books as they were, and a run that was killed left no trace.
+leaves the books as they were, and a run that was killed left no trace. The postings of a closed month stay as they are:
+there, what is said differently is an adjustment (`accounting.ledger.adjusting`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, ProgrammingError
@@ -22,6 +24,7 @@ from accounting.accounts import AccountTree
 from accounting.ledger import schema
 from accounting.ledger.accounts import keep_accounts
 from accounting.ledger.address import parse_address
+from accounting.ledger.adjusting import Adjustments
 from accounting.ledger.differ import Differ, Values
 from accounting.ledger.errors import LedgerError, not_a_ledger
 from accounting.ledger.locks import file_lock, server_lock
@@ -49,6 +52,7 @@ class Ledger:
         LedgerError when it cannot be reached, is something else, of another version, or kept by another calendar.
         """
         self.address = parse_address(url, password)
+        self.zone = ZoneInfo(zone)
         self._engine = open_engine(self.address)
         try:
             self._connection = self._engine.connect()
@@ -119,7 +123,7 @@ class Ledger:
                     finished_s=time.time(), summary="{}", **run,
                 )
             )  # fmt: skip
-            posted = _post(connection, window, run_id)
+            posted = _post(connection, window, run_id, self.zone)
             quarantined = keep_rejects(connection, window, run_id)
             _set_booked(connection, window)
             summary = Posted(*posted, quarantined)
@@ -140,28 +144,38 @@ class Ledger:
             raise _cannot_write(self.address.shown, error) from error
 
 
-def _post(connection: Connection, window: Window, run_id: int) -> tuple[int, int, int]:
+def _post(connection: Connection, window: Window, run_id: int, zone: ZoneInfo) -> tuple[int, int, int]:
     """Post what the window says; how many rows were posted, superseded, and left as they are."""
     attempts = keep_attempts(connection, window.cluster, window.jobs)
     meter_ids = keep_meters(connection, window)
-    differ = Differ(connection, run_id, window)
     ids = attempts.ids
     usage_rows: list[Values] = [(ids[row[0]], meter_ids[row[1]], *row[2:]) for row in window.usage]
-    usage = differ.post(schema.usage_slots, _USAGE, 3, usage_rows)
     balance_rows: list[Values] = [(meter_ids[row[0]], *row[1:]) for row in window.balance]
+    adjustments = Adjustments(connection, run_id, zone, time.time())
+    moved = [{"attempt_id": attempt, "run_id": run_id, "payer_id": payer} for attempt, payer in attempts.moved.items()]
+    if moved:
+        connection.execute(insert(schema.moves), moved)
+    rolled = RollUp(connection, window.cluster, window.days, adjustments.closed)
+    adjusted = adjustments.move(attempts.moved)
+    if window.days[0][0][:7] in adjustments.closed:
+        rolled.payers((), attempts.moved)
+        adjusted += adjustments.correct(window.cluster, window.days[0], window.slots_s, usage_rows, balance_rows)
+        return adjusted, 0, len(usage_rows) + len(balance_rows) - adjusted
+    differ = Differ(connection, run_id, window)
+    usage = differ.post(schema.usage_slots, _USAGE, 3, usage_rows)
     balance = differ.post(schema.balance, _BALANCE, 2, balance_rows)
     factor_rows = [
         (window.cluster, kind, _slot_of(window, slot), *(getattr(slot, name) for name in _FACTOR))
         for kind, slot in window.factors
     ]
     factors = differ.post(schema.factors, _FACTORS, 4, factor_rows, notes=1)  # when it was retrieved says nothing new
-    rolled = RollUp(connection, window.cluster, window.days)
+    adjusted += adjustments.take_back(window.cluster, window.slots_s)
     rolled.usage(usage.touched, first=usage.first and _whole_days(window))
     rolled.idle(balance.touched)
     rolled.payers(usage.touched, attempts.moved)
     changes = (usage, balance, factors)
     return (
-        sum(change.posted for change in changes),
+        sum(change.posted for change in changes) + adjusted,
         sum(change.superseded for change in changes),
         sum(change.unchanged for change in changes),
     )

@@ -31,6 +31,21 @@ def _whole(column: str, base: str) -> str:
     )
 
 
+#: In the queries: the postings that count, and the last run that says whom a day of `:month` is booked to.
+IN_FORCE = "superseded_by IS NULL"
+LAST_RUN = """(
+  SELECT CASE WHEN MAX(CASE WHEN p.closed THEN 1 ELSE 0 END) = 1 THEN MAX(p.run_id) ELSE 9007199254740992 END
+  FROM periods p
+  WHERE p.month = :month AND p.period_id = (SELECT MAX(q.period_id) FROM periods q WHERE q.month = :month)
+)"""
+
+
+def payer_at(run: str) -> str:
+    """Whom attempt `a` was booked to after a run: what the first move after it says of before, else what is so now."""
+    before = "SELECT v.payer_id FROM moves v WHERE v.attempt_id = a.attempt_id AND v.run_id > {run} ORDER BY v.run_id"
+    return f"COALESCE(({before.format(run=run)} LIMIT 1), a.payer_id)"
+
+
 @dataclass(frozen=True, slots=True)
 class Derived:
     """A roll-up: its table, its key, its other columns, and the query that gives them in this order.
@@ -55,11 +70,11 @@ USAGE_DAYS = Derived(
     "usage_days",
     ("attempt_id", "day", "kind", "model"),
     (
-        "method", "held_s", "known_s", "measured_s", "energy_j", "facility_j", "location_g", "market_g", "embodied_g",
-        "modelled_j", "sensor_j", "edges_j2", "sharing_j",
+        "payer_id", "method", "held_s", "known_s", "measured_s", "energy_j", "facility_j", "location_g", "market_g",
+        "embodied_g", "modelled_j", "sensor_j", "edges_j2", "sharing_j",
     ),
     f"""
-SELECT attempt_id, CAST(:day AS CHAR(10)) AS day, kind, model, {_NAME} AS method,
+SELECT a.attempt_id, CAST(:day AS CHAR(10)) AS day, kind, model, {payer_at(LAST_RUN)} AS payer_id, {_NAME} AS method,
        SUM(held_s) AS held_s, SUM(known_s) AS known_s, SUM(measured_s) AS measured_s, SUM(energy_j) AS energy_j,
        {_whole("facility_j", "energy_j")} AS facility_j, {_whole("location_g", "energy_j")} AS location_g,
        {_whole("market_g", "energy_j")} AS market_g, SUM(embodied_g) AS embodied_g, SUM(modelled_j) AS modelled_j,
@@ -73,10 +88,10 @@ FROM (
          SUM(CASE WHEN method <> 'model' THEN energy_j END) AS sensed_j,
          SUM(edges_j2) AS edges_j2, SUM(sharing_j) AS sharing_j
   FROM usage_slots JOIN meters ON meters.meter_id = usage_slots.meter_id
-  WHERE slot_s >= :start_s AND slot_s < :end_s AND superseded_by IS NULL AND cluster = :cluster{{of}}
+  WHERE slot_s >= :start_s AND slot_s < :end_s AND {IN_FORCE} AND cluster = :cluster{{of}}
   GROUP BY attempt_id, meters.meter_id, kind, model
-) AS of_meter
-GROUP BY attempt_id, kind, model
+) AS of_meter JOIN attempts a ON a.attempt_id = of_meter.attempt_id
+GROUP BY a.attempt_id, a.payer_id, kind, model
 """,
 )  # fmt: skip
 
@@ -95,7 +110,7 @@ SELECT CAST(:day AS CHAR(10)) AS day, meter_id, SUM(metered_j) AS metered_j, SUM
        {_whole("idle_location_g", "idle_j")} AS idle_location_g,
        {_whole("idle_market_g", "idle_j")} AS idle_market_g, SUM(idle_embodied_g) AS idle_embodied_g
 FROM balance
-WHERE {{of}} AND slot_s >= :start_s AND slot_s < :end_s AND superseded_by IS NULL
+WHERE {{of}} AND slot_s >= :start_s AND slot_s < :end_s AND {IN_FORCE}
 GROUP BY meter_id
 """,
 )  # fmt: skip
@@ -118,8 +133,7 @@ PAYER_DAYS = Derived(
     tuple(_PAYER_SUMS),
     f"""
 SELECT CAST(:month AS CHAR(7)) AS month, payer_id, kind, model, day, {_SUMMED}
-FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
-WHERE {OF_DAY} = :day AND a.cluster = :cluster
+FROM usage_days u WHERE {OF_DAY} = :day AND {OF_CLUSTER}
 GROUP BY day, payer_id, kind, model
 """,
 )
@@ -144,16 +158,16 @@ PAYER_JOBS = Derived(
     f"""
 SELECT CAST(:month AS CHAR(7)) AS month, day, payer_id, kind, model, previous_day, COUNT(*) AS jobs
 FROM (
-  SELECT there.day, a.payer_id, '' AS kind, '' AS model,
-         {_BEFORE.format(attempt="a.attempt_id", same="")} AS previous_day
-  FROM (SELECT DISTINCT u.day, u.attempt_id FROM usage_days u WHERE {OF_DAY} = :day) AS there
-  JOIN attempts a ON a.attempt_id = there.attempt_id
-  WHERE a.cluster = :cluster
+  SELECT there.day, payer_id, '' AS kind, '' AS model,
+         {_BEFORE.format(attempt="there.attempt_id", same="")} AS previous_day
+  FROM (
+    SELECT DISTINCT u.day, u.attempt_id, payer_id FROM usage_days u WHERE {OF_DAY} = :day AND {OF_CLUSTER}
+  ) AS there
   UNION ALL
-  SELECT u.day, a.payer_id, u.kind, u.model,
-         {_BEFORE.format(attempt="a.attempt_id", same=" AND p.kind = u.kind AND p.model = u.model")} AS previous_day
-  FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
-  WHERE {OF_DAY} = :day AND a.cluster = :cluster
+  SELECT u.day, payer_id, u.kind, u.model,
+         {_BEFORE.format(attempt="u.attempt_id", same=" AND p.kind = u.kind AND p.model = u.model")} AS previous_day
+  FROM usage_days u
+  WHERE {OF_DAY} = :day AND {OF_CLUSTER}
 ) AS job
 GROUP BY day, payer_id, kind, model, previous_day
 """,

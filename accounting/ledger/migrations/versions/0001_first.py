@@ -79,6 +79,35 @@ def upgrade() -> None:
         **MARIADB,
     )
     op.create_table(
+        "restatements",
+        sa.Column("restatement_id", Big, autoincrement=False, nullable=False),
+        sa.Column("cluster", Name(64), nullable=False),
+        sa.Column("start_s", sa.Double(), nullable=False),
+        sa.Column("end_s", sa.Double(), nullable=False),
+        sa.Column("rule", Name(16), nullable=False),
+        sa.Column("at_s", sa.Double(), nullable=False),
+        sa.Column("who", Name(255), nullable=False),
+        sa.Column("host", Name(255), nullable=False),
+        sa.Column("why", LongText, nullable=False),
+        sa.Column("old", LongText, nullable=False),
+        sa.Column("new", LongText, nullable=False),
+        sa.PrimaryKeyConstraint("restatement_id", name="restatements_pkey"),
+        **MARIADB,
+    )
+    op.create_table(
+        "periods",
+        sa.Column("period_id", Big, autoincrement=False, nullable=False),
+        sa.Column("month", Name(7), nullable=False),
+        sa.Column("closed", sa.Boolean(), nullable=False),
+        sa.Column("run_id", Big, nullable=False),
+        sa.Column("at_s", sa.Double(), nullable=False),
+        sa.Column("who", Name(255), nullable=False),
+        sa.Column("host", Name(255), nullable=False),
+        sa.Column("why", LongText),
+        sa.PrimaryKeyConstraint("period_id", name="periods_pkey"),
+        **MARIADB,
+    )
+    op.create_table(
         "runs",
         sa.Column("run_id", Big, autoincrement=False, nullable=False),
         sa.Column("cluster", Name(64), nullable=False),
@@ -89,6 +118,8 @@ def upgrade() -> None:
         sa.Column("version", Name(32), nullable=False),
         sa.Column("config_digest", Name(64), nullable=False),
         sa.Column("summary", LongText, nullable=False),
+        sa.Column("restatement_id", Big),
+        sa.ForeignKeyConstraint(["restatement_id"], ["restatements.restatement_id"], name="runs_restatement_id_fkey"),
         sa.PrimaryKeyConstraint("run_id", name="runs_pkey"),
         **MARIADB,
     )
@@ -130,6 +161,42 @@ def upgrade() -> None:
     op.create_index("attempts_by_label", "attempts", ["label"])
     op.create_index("attempts_by_span", "attempts", ["span", "submit_s"])
     op.create_index("attempts_by_user", "attempts", ["user_name", "span", "submit_s"])
+    op.create_table(
+        "moves",
+        sa.Column("attempt_id", Big, nullable=False),
+        sa.Column("run_id", Big, nullable=False),
+        sa.Column("payer_id", Big, nullable=False),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.attempt_id"], name="moves_attempt_id_fkey"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="moves_run_id_fkey"),
+        sa.ForeignKeyConstraint(["payer_id"], ["payers.payer_id"], name="moves_payer_id_fkey"),
+        sa.PrimaryKeyConstraint("attempt_id", "run_id", name="moves_pkey"),
+        **MARIADB,
+    )
+    op.create_table(
+        "adjustments",
+        sa.Column("adjustment_id", Big, autoincrement=False, nullable=False),
+        sa.Column("run_id", Big, nullable=False),
+        sa.Column("posted_day", Name(10), nullable=False),
+        sa.Column("for_day", Name(10), nullable=False),
+        sa.Column("slot_s", Big, nullable=False),
+        sa.Column("meter_id", Big, nullable=False),
+        sa.Column("attempt_id", Big),
+        sa.Column("payer_id", Big),
+        sa.Column("held_s", sa.Double(), nullable=False),
+        sa.Column("energy_j", sa.Double(), nullable=False),
+        sa.Column("facility_j", sa.Double(), nullable=False),
+        sa.Column("location_g", sa.Double(), nullable=False),
+        sa.Column("market_g", sa.Double(), nullable=False),
+        sa.Column("embodied_g", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="adjustments_run_id_fkey"),
+        sa.ForeignKeyConstraint(["meter_id"], ["meters.meter_id"], name="adjustments_meter_id_fkey"),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.attempt_id"], name="adjustments_attempt_id_fkey"),
+        sa.ForeignKeyConstraint(["payer_id"], ["payers.payer_id"], name="adjustments_payer_id_fkey"),
+        sa.PrimaryKeyConstraint("adjustment_id", name="adjustments_pkey"),
+        **MARIADB,
+    )
+    op.create_index("adjustments_by_day", "adjustments", ["posted_day"])
+    op.create_index("adjustments_by_slot", "adjustments", ["slot_s"])
     op.create_table(
         "balance",
         sa.Column("balance_id", Big, autoincrement=False, nullable=False),
@@ -277,6 +344,7 @@ def upgrade() -> None:
         sa.Column("day", Name(10), nullable=False),
         sa.Column("kind", Name(8), nullable=False),
         sa.Column("model", Name(255), nullable=False),
+        sa.Column("payer_id", Big, nullable=False),
         sa.Column("method", Name(8), nullable=False),
         sa.Column("held_s", sa.Double(), nullable=False),
         sa.Column("known_s", sa.Double(), nullable=False),
@@ -291,6 +359,7 @@ def upgrade() -> None:
         sa.Column("edges_j2", sa.Double(), nullable=False),
         sa.Column("sharing_j", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["attempt_id"], ["attempts.attempt_id"], name="usage_days_attempt_id_fkey"),
+        sa.ForeignKeyConstraint(["payer_id"], ["payers.payer_id"], name="usage_days_payer_id_fkey"),
         sa.PrimaryKeyConstraint("attempt_id", "day", "kind", "model", name="usage_days_pkey"),
         **MARIADB,
         sqlite_with_rowid=False,
