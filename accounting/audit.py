@@ -1,4 +1,4 @@
-"""Whether the books balance: for each device and slot, attributed + idle = metered.
+"""Whether the books balance: for each device and slot, attributed + idle = metered; and whether the roll-ups agree.
 
 The three figures come from different places: metered from the device's curve at the slot's edges, attributed from the
 postings of jobs, idle from the pieces that nobody held. They must agree to `TOLERANCE`.
@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from itertools import islice
 
+from accounting.agreement import Disagreement, disagreements
 from accounting.holders import Disagreements
 from accounting.ledger.reading import Books, Row
 
 #: Of what was metered; what is left to floating point in sums of millions of pieces.
 TOLERANCE = 1e-9
 
+#: As many wrong rows of roll-ups are named; the rest is of the same kind.
+MOST_NAMED = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The balance of a device, or of a cluster (`uuid` None)."""
+    """The balance of a device, of a node's devices (`uuid` None), or of a cluster (`node` None, too)."""
 
     cluster: str
-    uuid: str | None
     node: str | None
+    uuid: str | None
     model: str | None
     metered_j: float
     attributed_j: float
     idle_j: float
+    held_s: float  # device time that jobs held; of a node or cluster, of its GPUs
+    measured_s: float  # of which their energy was measured
     worst_j: float  # the largest difference in one slot
     slot_j: float  # the most that was metered in one slot
 
@@ -37,6 +43,11 @@ class Line:
     def difference_j(self) -> float:
         """Metered less attributed and idle."""
         return self.metered_j - self.attributed_j - self.idle_j
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the time that jobs held it in which its energy was measured; None where nobody did."""
+        return self.measured_s / self.held_s if self.held_s else None
 
     @property
     def balanced(self) -> bool:
@@ -47,34 +58,57 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The balance by cluster and by device, and what the books could not use."""
+    """The balance by cluster, node and device, whether the roll-ups agree, and what the books could not use."""
 
     clusters: Sequence[Line]
+    nodes: Sequence[Line]
     devices: Sequence[Line]
-    jobs_unknown: int  # attempts that held GPUs of whose energy nothing is known
+    roll_ups: Sequence[Disagreement]  # the first `MOST_NAMED` of them
+    jobs_unknown: int  # attempts that held GPUs of whose energy nothing is known: jobs without samples
     quarantine: Mapping[str, int]  # rows by source
     holders: Mapping[str, int]  # how often the sources of holders disagreed, by the names of `holders.Disagreements`
+    purged_before_s: float | None  # before it there are roll-ups only, and nothing to balance
 
     @property
     def balanced(self) -> bool:
-        """Whether every device balances in every slot."""
-        return all(line.balanced for line in (*self.clusters, *self.devices))
+        """Whether every device balances in every slot, and every roll-up is the sum of its postings."""
+        return not self.roll_ups and all(line.balanced for line in (*self.clusters, *self.nodes, *self.devices))
+
+    @property
+    def unheld(self) -> list[Line]:
+        """The GPUs and nodes that were metered and that no job held: samples without jobs."""
+        return [line for line in self.devices if not line.held_s]
 
 
 def audit(books: Books, start_s: float | None, end_s: float | None) -> Audit:
-    """Audit the slots that begin in [start_s, end_s), or all."""
-    values = {"start_s": -1e18 if start_s is None else start_s, "end_s": 1e18 if end_s is None else end_s}
-    by_device: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in books.rows(_BALANCE, values):
-        by_device[row["cluster"], row["uuid"]].append(row)
-    devices = [_line(cluster, uuid, rows) for (cluster, uuid), rows in by_device.items()]
-    clusters = [
-        _cluster_line(cluster, [line for line in devices if line.cluster == cluster])
-        for cluster in dict.fromkeys(line.cluster for line in devices)
-    ]
-    unknown = books.rows(_UNKNOWN, values)[0]["attempts"]
-    quarantine = {row["source"]: row["count_of"] for row in books.rows(_QUARANTINE)}
-    return Audit(clusters, devices, unknown, quarantine, _holders(books, values["start_s"], values["end_s"]))
+    """Audit the slots that begin in [start_s, end_s), or all; and the roll-ups of the days that it touches."""
+    purged_s = books.purged_before_s
+    first_s = max(-1e18 if start_s is None else start_s, -1e18 if purged_s is None else purged_s)
+    values = {"start_s": first_s, "end_s": 1e18 if end_s is None else end_s}
+    held = {(row["cluster"], row["kind"], row["uuid"]): row for row in books.rows(_HELD, values)}
+    devices = [_line(row, held.get((row["cluster"], row["kind"], row["uuid"]))) for row in books.rows(_BALANCE, values)]
+    on_node: dict[tuple[str, str | None], list[Line]] = defaultdict(list)
+    in_cluster: dict[str, list[Line]] = defaultdict(list)
+    for line in devices:
+        on_node[line.cluster, line.node].append(line)
+        in_cluster[line.cluster].append(line)
+    gpus = [row for row in held.values() if row["kind"] == "gpu"]
+    return Audit(
+        clusters=[
+            _sum(cluster, None, lines, (row for row in gpus if row["cluster"] == cluster))
+            for cluster, lines in in_cluster.items()
+        ],
+        nodes=[
+            _sum(cluster, node, lines, (row for row in gpus if (row["cluster"], row["node"]) == (cluster, node)))
+            for (cluster, node), lines in on_node.items()
+        ],
+        devices=devices,
+        roll_ups=list(islice(disagreements(books, start_s, end_s), MOST_NAMED)),
+        jobs_unknown=books.rows(_UNKNOWN, values)[0]["attempts"],
+        quarantine={row["source"]: row["count_of"] for row in books.rows(_QUARANTINE)},
+        holders=_holders(books, values["start_s"], values["end_s"]),
+        purged_before_s=purged_s,
+    )
 
 
 def _holders(books: Books, start_s: float, end_s: float) -> dict[str, int]:
@@ -102,20 +136,32 @@ def quarantined(books: Books) -> Sequence[Row]:
 
 # Postings of measured energy count also where no balance stands beside them: then they belong to nothing metered.
 _BALANCE = """
-SELECT m.cluster, m.uuid, m.node, m.model, s.slot_s, SUM(s.metered_j) AS metered_j,
-       SUM(s.idle_j) AS idle_j, SUM(s.attributed_j) AS attributed_j
+SELECT m.cluster, m.kind, m.uuid, m.node, m.model, SUM(t.metered_j) AS metered_j, SUM(t.attributed_j) AS attributed_j,
+       SUM(t.idle_j) AS idle_j, MAX(ABS(t.metered_j - t.attributed_j - t.idle_j)) AS worst_j, MAX(t.metered_j) AS slot_j
 FROM (
-  SELECT meter_id, slot_s, metered_j, idle_j, 0.0 AS attributed_j, 1 AS of_meter FROM balance
-  WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s AND metered_j IS NOT NULL
-  UNION ALL
-  SELECT meter_id, slot_s, 0.0, 0.0, energy_j, CASE WHEN method IN ('counter', 'power') THEN 1 ELSE 0 END
-  FROM usage_slots
-  WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s AND energy_j IS NOT NULL
-) AS s
-JOIN meters m ON m.meter_id = s.meter_id
-GROUP BY m.cluster, m.uuid, m.node, m.model, s.slot_s
-HAVING SUM(s.of_meter) > 0
-ORDER BY m.cluster, m.node, m.uuid, s.slot_s
+  SELECT s.meter_id, s.slot_s, SUM(s.metered_j) AS metered_j, SUM(s.idle_j) AS idle_j,
+         SUM(s.attributed_j) AS attributed_j
+  FROM (
+    SELECT meter_id, slot_s, metered_j, idle_j, 0.0 AS attributed_j, 1 AS of_meter FROM balance
+    WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s AND metered_j IS NOT NULL
+    UNION ALL
+    SELECT meter_id, slot_s, 0.0, 0.0, energy_j, CASE WHEN method IN ('counter', 'power') THEN 1 ELSE 0 END
+    FROM usage_slots
+    WHERE superseded_by IS NULL AND slot_s >= :start_s AND slot_s < :end_s AND energy_j IS NOT NULL
+  ) AS s
+  GROUP BY s.meter_id, s.slot_s
+  HAVING SUM(s.of_meter) > 0
+) AS t
+JOIN meters m ON m.meter_id = t.meter_id
+GROUP BY m.cluster, m.kind, m.uuid, m.node, m.model
+ORDER BY m.cluster, m.node, m.kind, m.uuid
+"""
+
+_HELD = """
+SELECT m.cluster, m.kind, m.uuid, m.node, SUM(u.held_s) AS held_s, SUM(u.measured_s) AS measured_s
+FROM usage_slots u JOIN meters m ON m.meter_id = u.meter_id
+WHERE u.superseded_by IS NULL AND u.slot_s >= :start_s AND u.slot_s < :end_s
+GROUP BY m.cluster, m.kind, m.uuid, m.node
 """
 
 _UNKNOWN = """
@@ -129,26 +175,27 @@ SELECT COUNT(*) AS attempts FROM (
 _QUARANTINE = "SELECT source, COUNT(*) AS count_of FROM quarantine GROUP BY source ORDER BY source"
 
 
-def _line(cluster: str, uuid: str, rows: Sequence[Row]) -> Line:
-    def total(column: str) -> Any:
-        return sum(row[column] for row in rows)
-
-    worst_j = max(abs(row["metered_j"] - row["attributed_j"] - row["idle_j"]) for row in rows)
+def _line(row: Row, held: Row | None) -> Line:
+    held_s, measured_s = (0.0, 0.0) if held is None else (held["held_s"], held["measured_s"])
     return Line(
-        cluster, uuid, rows[0]["node"], rows[0]["model"] or None,
-        total("metered_j"), total("attributed_j"), total("idle_j"), worst_j, max(row["metered_j"] for row in rows),
+        row["cluster"], row["node"], row["uuid"], row["model"] or None, row["metered_j"], row["attributed_j"],
+        row["idle_j"], held_s, measured_s, row["worst_j"], row["slot_j"],
     )  # fmt: skip
 
 
-def _cluster_line(cluster: str, devices: Sequence[Line]) -> Line:
+def _sum(cluster: str, node: str | None, lines: Sequence[Line], held: Iterable[Row]) -> Line:
+    """The devices of a node or cluster; `held` is what jobs held of its GPUs, unnamed ones, too."""
+    rows = list(held)
     return Line(
-        cluster,
-        None,
-        None,
-        None,
-        sum(line.metered_j for line in devices),
-        sum(line.attributed_j for line in devices),
-        sum(line.idle_j for line in devices),
-        max(line.worst_j for line in devices),
-        max(line.slot_j for line in devices),
+        cluster=cluster,
+        node=node,
+        uuid=None,
+        model=None,
+        metered_j=sum(line.metered_j for line in lines),
+        attributed_j=sum(line.attributed_j for line in lines),
+        idle_j=sum(line.idle_j for line in lines),
+        held_s=sum(row["held_s"] for row in rows),
+        measured_s=sum(row["measured_s"] for row in rows),
+        worst_j=max(line.worst_j for line in lines),
+        slot_j=max(line.slot_j for line in lines),
     )

@@ -22,9 +22,10 @@ Where sources do not agree with each other or with Slurm, the rules decide all t
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import inf
 
@@ -105,7 +106,7 @@ def settle(
             if isinstance(settled, str):
                 if _is_of(within_s, tag):
                     where = f"{source} on {tag.node}, at {tag.start_s:.3f}"
-                    rejects.append(Reject(source=source, where=where, raw=repr(tag), reason=settled))
+                    rejects.append(Reject(source=source, where=where, raw=json.dumps(asdict(tag)), reason=settled))
                 continue
             for hold in settled:
                 witnesses.hear(source, tag, hold)

@@ -7,6 +7,7 @@ is one `GpuSamples` for each physical GPU, in base units.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,8 @@ def gather(cluster: str, series: Iterable[GpuSeries], meter: GpuMeter = DCGM) ->
 
 
 def _nameless(one: GpuSeries, reason: str) -> Reject:
-    return Reject("gpu", f"a series of {one.quantity}", repr(dict(one.labels)), reason)
+    labels = json.dumps(dict(one.labels), sort_keys=True, ensure_ascii=False)
+    return Reject("gpu", f"a series of {one.quantity}", labels, reason)
 
 
 def _name(one: GpuSeries, meter: GpuMeter, what: str) -> str:

@@ -146,4 +146,8 @@ def _joined(pieces: Sequence[Series]) -> tuple[Floats, Floats] | str:
 
 
 def _shown(labels: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{name}={value!r}" for name, value in sorted(labels.items())) + "}"
+    return (
+        "{"
+        + ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(labels.items()))
+        + "}"
+    )

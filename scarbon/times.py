@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -39,6 +40,16 @@ def parse_time(text: str, zone: ZoneInfo, now_s: float) -> float:
             "write for example 2026-10-01, 2026-10-01T08:30, 2026-10-01T08:30:00Z, now-7days, today or 08:30",
         ) from None
     return time_s
+
+
+def window(start: str | None, end: str | None, zone: ZoneInfo) -> tuple[float | None, float | None]:
+    """What -S and -E say, as `parse_time` does; None where they were left out. WrongUseError where it is no time."""
+    now_s = time.time()
+    start_s = None if start is None else parse_time(start, zone, now_s)
+    end_s = None if end is None else parse_time(end, zone, now_s)
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        raise WrongUseError("the window ends before it begins", "check -S and -E")
+    return start_s, end_s
 
 
 def _relative(match: re.Match[str], now_s: float) -> float:

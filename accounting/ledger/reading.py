@@ -78,6 +78,12 @@ class Books:
         """The time zone whose days and months the books have."""
         return str(self.rows("SELECT value FROM meta WHERE name = 'zone'")[0]["value"])
 
+    @property
+    def purged_before_s(self) -> float | None:
+        """Before when the postings were purged and only roll-ups are left (UTC epoch s); None: nothing was."""
+        found = self.rows("SELECT value FROM meta WHERE name = 'purged_before_s'")
+        return float(found[0]["value"]) if found else None
+
     def clusters(self) -> list[str]:
         """The clusters that the books know."""
         return [row["cluster"] for row in self.rows("SELECT DISTINCT cluster FROM booked ORDER BY cluster")]

@@ -176,8 +176,8 @@ def test_two_series_of_one_node_at_once_are_for_the_site_to_settle(prometheus: P
         "two series give the power or energy of node n1 at once: narrow the query with a label, or aggregate it, "
         "as in max by (instance) (…)"
     )
-    assert "replica='a'" in rejects[0].raw
-    assert "replica='b'" in rejects[0].raw
+    assert 'replica="a"' in rejects[0].raw
+    assert 'replica="b"' in rejects[0].raw
 
 
 def test_a_series_that_names_no_node_is_rejected(prometheus: Prometheus) -> None:

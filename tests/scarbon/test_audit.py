@@ -149,3 +149,53 @@ def test_audit_writes_nothing(booked: Site, tmp_path: Path) -> None:
     site.good("audit")
     site.good("audit", "--quarantine")
     assert site.tables() == before
+
+
+# --- levels, roll-ups, and what was held by nobody
+
+
+def test_all_three_levels(booked: Site) -> None:
+    (cluster,) = booked.good("audit", "--json").json["clusters"]
+    nodes = {node["node"]: node for node in cluster["nodes"]}
+    assert set(nodes) == {"n1", "n2"}
+    for name in ("metered_j", "attributed_j", "idle_j"):
+        for host, node in nodes.items():
+            on_it = [device[name] for device in cluster["devices"] if device["node"] == host]
+            assert node[name] == pytest.approx(sum(on_it), rel=1e-12)
+        assert cluster[name] == pytest.approx(sum(node[name] for node in nodes.values()), rel=1e-12)
+    for line in (cluster, *nodes.values(), *cluster["devices"]):
+        assert {"metered_j", "attributed_j", "idle_j", "difference_j", "coverage"} <= line.keys()
+        assert 0 < line["coverage"] <= 1
+    shown = {by: booked.good("audit", "--by", by).out for by in ("cluster", "node", "device")}
+    lines = {by: out[: out.index("\n\n")].count("\n") - 1 for by, out in shown.items()}
+    assert lines == {"cluster": 1, "node": 3, "device": 1 + len(cluster["devices"])}
+
+
+def test_a_tampered_roll_up_is_found_and_made_anew(mine: Site) -> None:
+    before = mine.good("report", "-S", "2026-09-01", "-E", "2026-12-01", "--format", "json").json["groups"]
+    change(mine.ledger, "UPDATE payer_months SET energy_j = energy_j * 2 WHERE kind = 'gpu'")
+    done = mine.scarbon("audit")
+    assert (done.code, done.err) == (1, "")
+    assert "THE ROLL-UPS ARE NOT WHAT WAS BOOKED; scarbon ledger rebuild makes them anew:" in done.out
+    assert "  payer_months (month " in done.out
+    found = mine.scarbon("audit", "--json")
+    assert (found.code, found.json["balanced"]) == (1, False)
+    assert found.json["roll_ups"]
+    assert "days are summed anew" in mine.good("ledger", "rebuild").err
+    assert mine.good("audit", "--json").json["roll_ups"] == []
+    after = mine.good("report", "-S", "2026-09-01", "-E", "2026-12-01", "--format", "json").json["groups"]
+    assert {group["key"]: group["gpu_energy_j"] for group in after} == {
+        group["key"]: pytest.approx(group["gpu_energy_j"], rel=1e-12) for group in before
+    }
+
+
+def test_a_gpu_that_nobody_held_is_named(mine: Site) -> None:
+    assert "held by no job" not in mine.good("audit").out
+    change(
+        mine.ledger,
+        "UPDATE usage_slots SET superseded_by = run_id WHERE meter_id = (SELECT MIN(meter_id) FROM meters WHERE "
+        "kind = 'gpu' AND uuid <> '')",
+    )
+    done = mine.scarbon("audit")
+    assert "devices were metered and held by no job: n" in done.out
+    assert mine.scarbon("audit", "--json").json["devices_unheld"] == 1
