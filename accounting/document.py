@@ -7,21 +7,40 @@ groups, jobs and sources.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from math import fsum
 from typing import Literal
+from zoneinfo import ZoneInfo
 
-from accounting.clock import day_start
+from accounting.branches import Branch, branches, parents_of
+from accounting.budgets import Standing, period_of, standings
+from accounting.clock import day_of, day_start
 from accounting.factors import SourceShare, shares_of_time
 from accounting.ledger.reading import Books
-from accounting.report import Sums, make_report
-from accounting.sections import Point, Reconciliation, Stretch, TopJob, Waste
+from accounting.report import Chosen, Report, Sums, make_report
+from accounting.sections import (
+    Point,
+    Reconciliation,
+    Runs,
+    Step,
+    Stretch,
+    TopJob,
+    Waste,
+    not_accounted,
+    points,
+    quarantined,
+)
 from accounting.statement import MethodShare
 from accounting.uncertainty import Accuracy
 from site_config.kept import KnownSite
 
 PeriodKind = Literal["month", "quarter", "year", "days"]
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
+
+#: The course of a longer period goes by months.
+MOST_DAYS = 92
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +73,10 @@ class Period:
     def days(self) -> int:
         """How many days it has."""
         return (self.last_day - self.first_day).days + 1
+
+    def bounds(self, zone: ZoneInfo) -> tuple[int, int]:
+        """[start, end) in UTC epoch s."""
+        return day_start(zone, self.first_day), day_start(zone, self.last_day + timedelta(days=1))
 
     def before(self) -> Period:
         """The period of the same kind, or as many days, that ends where this one begins."""
@@ -99,32 +122,6 @@ class Adjustment:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What an account may use or emit over a period, what it has, and what that pace leads to by the period's end."""
-
-    account: str
-    quantity: Literal["co2e", "energy"]  # g, or J at the facility
-    period: Period
-    limit: float
-    used: float | None
-    expected: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """What the report was narrowed to; None: not at all."""
-
-    clusters: tuple[str, ...] | None = None
-    accounts: tuple[str, ...] | None = None
-    users: tuple[str, ...] | None = None
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether only some payers are in it: then the site's idle line is not."""
-        return self.accounts is not None or self.users is not None
-
-
-@dataclass(frozen=True, slots=True)
 class Document:
     """A report. All energies in J, emissions in g, times in UTC epoch s; None is unknown or not asked for."""
 
@@ -133,29 +130,34 @@ class Document:
     clusters: tuple[str, ...]  # those that are in it
     period: Period
     by: str  # account, user, …, gpu-model, or tag:KEY
-    chosen: Chosen
+    chosen: Chosen  # what it was narrowed to
     made_s: float
     groups: tuple[Sums, ...]  # the most emissions first; a key of None: jobs without one
     idle: Sums | None  # None where only some payers are in the report: idle time is the site's
     total: Sums  # groups, idle and adjustments
-    adjustments: tuple[Adjustment, ...] = ()
-    before: Comparison | None = None  # None: the books have nothing of it
-    year_before: Comparison | None = None
-    step: Literal["day", "month"] = "day"  # of the points
-    points: tuple[Point, ...] = ()  # in order; all of the period up to today
-    top_jobs: tuple[TopJob, ...] | None = None  # None: not asked for
-    waste: Waste | None = None  # None: not asked for
-    methods: tuple[MethodShare, ...] | None = None  # None: not asked for
-    modelled_share: float | None = None  # of the IT energy of jobs
-    reconciliation: tuple[Reconciliation, ...] = ()  # empty where only some payers are in the report
-    not_accounted: tuple[Stretch, ...] = ()  # of the period up to now
-    quarantined: int = 0  # rows of the period's accounting that could not be understood
-    factors: tuple[SourceShare, ...] = ()
-    wue_l_per_kwh: float | None = None  # litres of water a kWh of IT energy; None: the site declares none
-    budgets: tuple[Budget, ...] = ()
+    adjustments: tuple[Adjustment, ...]
+    before: Comparison | None  # None: the books have nothing of it
+    year_before: Comparison | None
+    modelled_share: float | None  # of the IT energy of jobs
+    reconciliation: tuple[Reconciliation, ...]  # empty where only some payers are in the report
+    not_accounted: tuple[Stretch, ...]  # of the period up to now
+    quarantined: int  # rows of the period's accounting that could not be understood
+    factors: tuple[SourceShare, ...]
+    wue_l_per_kwh: float | None  # litres of water a kWh of IT energy; None: the site declares none
+    budgets: tuple[Standing, ...]  # of the accounts in it
+    tree: tuple[Branch, ...] = ()  # of the accounts, where it was asked for: parents before their children
+    step: Step = "day"  # of the points
+    points: tuple[Point, ...] | None = None  # in order; None: not asked for, as all that follows
+    top_jobs: tuple[TopJob, ...] | None = None
+    waste: Waste | None = None
+    methods: tuple[MethodShare, ...] | None = None
     closed_s: float | None = None  # when the month was closed; None: it is open
     as_of_s: float | None = None  # the books as they were then; None: as they are
-    parents: dict[str, str | None] = field(default_factory=dict)  # by account its parent, for a tree; else empty
+
+    @property
+    def attributed_j(self) -> float | None:
+        """The IT energy of all jobs; None where nothing is known of it."""
+        return _known_sum(group.it_energy_j for group in self.groups)
 
 
 def make_document(
@@ -166,21 +168,22 @@ def make_document(
     chosen: Chosen | None = None,
     *,
     now_s: float,
-    top: int = 0,
+    top: int | None = None,
+    tree: bool = False,
 ) -> Document:
     """The report of a period, grouped `by` one of `accounting.report.GROUPINGS` or `tag:KEY`.
 
-    `top` is how many of the largest jobs it names; above 0 it also tells of waste and methods, which takes a look at
-    every job of the period.
+    `top` is how many of the largest jobs it names; None leaves out all that takes a look at every job of the period,
+    and its course. `tree`: the accounts with the sums of their branches.
     """
     chosen = chosen or Chosen()
     zone = config.site.zone
     accuracy = Accuracy(**vars(config.uncertainty))
-    clusters = chosen.clusters or tuple(config.clusters)
-    first, last = period.first_day.isoformat(), period.last_day.isoformat()
-    made = make_report(books, first, last, by, chosen.clusters, accuracy)
-    start_s, end_s = day_start(zone, period.first_day), day_start(zone, period.last_day + timedelta(days=1))
-    return Document(
+    clusters = tuple(chosen.clusters or config.clusters)
+    first, last = period.first_day, period.last_day
+    start_s, end_s = period.bounds(zone)
+    made = make_report(books, first.isoformat(), last.isoformat(), by, chosen, accuracy)
+    document = Document(
         site=config.site.name,
         timezone=config.site.timezone,
         clusters=clusters,
@@ -189,11 +192,84 @@ def make_document(
         chosen=chosen,
         made_s=now_s,
         groups=tuple(made.groups),
-        idle=None if chosen.narrowed else made.idle,
+        idle=made.idle,
         total=made.total,
+        adjustments=(),
+        before=_compared(books, zone, period.before(), chosen, clusters, accuracy),
+        year_before=_compared(books, zone, period.year_before(), chosen, clusters, accuracy),
+        modelled_share=_modelled_share(made),
+        reconciliation=_reconciled(made),
+        not_accounted=not_accounted(books, clusters, start_s, min(end_s, now_s)),
+        quarantined=quarantined(books, clusters, start_s, end_s),
         factors=tuple(shares_of_time(books, start_s, end_s, clusters)),
         wue_l_per_kwh=config.wue_l_per_kwh,
+        budgets=_budgets(books, config, min(last, day_of(zone, now_s)), chosen, clusters),
+        tree=branches(made.groups, parents_of(books, clusters)) if tree else (),
+    )
+    if top is None:
+        return document
+    step: Step = "day" if period.days <= MOST_DAYS else "month"
+    runs = Runs(books, first, last, start_s, end_s, chosen)
+    return replace(
+        document,
+        step=step,
+        points=points(books, first, last, chosen, step),
+        top_jobs=runs.top(top) if top else (),
+        waste=runs.waste(),
+        methods=runs.methods(),
     )
 
 
-__all__ = ["Adjustment", "Budget", "Chosen", "Comparison", "Document", "Period", "make_document"]
+def _compared(
+    books: Books, zone: ZoneInfo, period: Period, chosen: Chosen, clusters: Sequence[str], accuracy: Accuracy
+) -> Comparison | None:
+    """The total of another period; None where the books hold nothing of it."""
+    start_s, end_s = period.bounds(zone)
+    missing_s = sum(gap.end_s - gap.start_s for gap in not_accounted(books, clusters, start_s, end_s))
+    accounted = 1 - missing_s / ((end_s - start_s) * len(clusters))
+    if accounted <= 0:
+        return None
+    first, last = period.first_day.isoformat(), period.last_day.isoformat()
+    return Comparison(period, make_report(books, first, last, "cluster", chosen, accuracy).total, accounted)
+
+
+def _modelled_share(made: Report) -> float | None:
+    """How much of the jobs' IT energy is modelled."""
+    energy_j = _known_sum(group.it_energy_j for group in made.groups)
+    return made.total.modelled_j / energy_j if energy_j and made.total.modelled_j is not None else None
+
+
+def _reconciled(made: Report) -> tuple[Reconciliation, ...]:
+    """The meters' own sums against the report's, for each kind that has meters."""
+    if made.idle is None:
+        return ()
+    kinds = (
+        ("gpu", made.gpu_metered_j, [group.gpu_energy_j for group in made.groups], made.idle.gpu_energy_j),
+        ("host", made.host_metered_j, [group.host_energy_j for group in made.groups], made.idle.host_energy_j),
+    )
+    return tuple(
+        Reconciliation(kind, metered_j, _known_sum(of_jobs) or 0.0, idle_j or 0.0)
+        for kind, metered_j, of_jobs, idle_j in kinds
+        if metered_j is not None
+    )
+
+
+def _budgets(
+    books: Books, config: KnownSite, day: date, chosen: Chosen, clusters: Sequence[str]
+) -> tuple[Standing, ...]:
+    """How the budgets of the report's accounts stand in the month or year that holds a day."""
+    if chosen.users is not None:
+        return ()
+    asked = [
+        (budget, period)
+        for budget in config.budgets
+        if (chosen.accounts is None or budget.account in chosen.accounts)
+        and (budget.cluster is None or budget.cluster in clusters)
+        and (period := period_of(budget, f"{day:%Y-%m}")) is not None
+    ]
+    return tuple(standings(books, asked, config.site.zone, config.clusters))
+
+
+def _known_sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) if known else None

@@ -6,21 +6,48 @@ what it used there. Groups and idle add up to the total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from typing import Any
 
 from accounting.ledger.reading import Books, Row, one_of
+from accounting.tags import split_tags
 from accounting.uncertainty import Accuracy, EnergyDoubt, emission_parts
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a report is narrowed to; None: not at all. Names match exactly."""
+
+    clusters: Sequence[str] | None = None
+    accounts: Sequence[str] | None = None
+    users: Sequence[str] | None = None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether only some payers are in it: then the site's idle time is not."""
+        return self.accounts is not None or self.users is not None
+
+    def where(self, payer: str, values: dict[str, Any]) -> str:
+        """The condition on a payer's columns, of the alias `payer`, to go on behind others; its values in `values`."""
+        columns = (("cluster", self.clusters), ("account", self.accounts), ("user_name", self.users))
+        return "".join(
+            f" AND {one_of(f'{payer}.{column}', wanted, values)}" for column, wanted in columns if wanted is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Grouping:
-    """What groups are made by: `name` gives the group's name in SQL, of a payer `p` or of what meters `j` they used."""
+    """What groups are made by: `name` gives the group's name in SQL, of a payer `p` or of what meters `j` they used.
+
+    `key` makes the group of that name, where several names are one group.
+    """
 
     name: str
     of_meters: bool = False
+    key: Callable[[str | None], str | None] | None = None
 
 
 GROUPINGS = {
@@ -29,9 +56,20 @@ GROUPINGS = {
     "partition": Grouping("p.partition_name"),
     "qos": Grouping("p.qos"),
     "wckey": Grouping("p.wckey"),
+    "tag": Grouping("p.tags"),  # all labels of a job together; `tag:KEY` by one of them
     "cluster": Grouping("p.cluster"),
     "gpu-model": Grouping("CASE WHEN j.kind = 'gpu' THEN j.model ELSE '(host)' END", of_meters=True),
 }
+
+
+def grouping_of(by: str) -> Grouping:
+    """One of `GROUPINGS`, or that by the value of a label, `tag:KEY`; ValueError where it is neither."""
+    kind, _, label = by.partition(":")
+    if by in GROUPINGS:
+        return GROUPINGS[by]
+    if kind != "tag" or not label:
+        raise ValueError(f"no grouping {by!r}")
+    return Grouping("p.tags", key=lambda tags: split_tags(tags).get(label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +94,18 @@ class Sums:
     coverage: float | None
     co2e_low_g: float | None = None  # 95 % interval of the location-based emissions
     co2e_high_g: float | None = None
+    modelled_j: float | None = None  # how much of the IT energy is modelled; None: unknown, as in the idle line
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The groups (most emissions first), the site's idle line, and the total of both."""
+    """The groups (most emissions first), the site's idle line, and the total of both.
+
+    A report on some payers only has no idle line, for idle time is the site's, and its total is the groups'.
+    """
 
     groups: Sequence[Sums]
-    idle: Sums
+    idle: Sums | None
     total: Sums
     gpu_metered_j: float | None  # what the meters of the GPUs say, for the reconciliation
     host_metered_j: float | None  # … and those of the nodes, without their GPUs
@@ -74,21 +116,20 @@ def make_report(
     first_day: str,
     last_day: str,
     by: str,
-    clusters: Sequence[str] | None,
+    chosen: Chosen | None = None,
     accuracy: Accuracy | None = None,
 ) -> Report:
-    """The sums of the calendar days `first_day` to `last_day` (ISO, both included) by one of `GROUPINGS`.
+    """The sums of the calendar days `first_day` to `last_day` (ISO, both included) by one of `GROUPINGS` or `tag:KEY`.
 
     In the interval of a sum the sensors of different GPUs are not taken to average out: those of one model may well be
     off the same way.
     """
-    accuracy = accuracy or Accuracy()
+    accuracy, chosen = accuracy or Accuracy(), chosen or Chosen()
     values: dict[str, Any] = {"first": first_day, "last": last_day}
-    of_clusters = "" if clusters is None else " AND " + one_of("{}", clusters, values)
-    grouping = GROUPINGS[by]
+    grouping = grouping_of(by)
     words = {
-        "clusters": of_clusters.format("p.cluster"),
-        **_period(date.fromisoformat(first_day), date.fromisoformat(last_day)),
+        "chosen": chosen.where("p", values),
+        **period_of(date.fromisoformat(first_day), date.fromisoformat(last_day)),
     }
     rows = _groups(books, grouping, words, values)
     whole: dict[str, Any] = {column: _sum(row[column] for row in rows) for column in (rows[0] if rows else _NOTHING)}
@@ -99,23 +140,27 @@ def make_report(
         }
     groups = [_with_interval(_sums(row["group_name"], row), _doubt(row), accuracy) for row in rows]
     groups.sort(key=lambda group: (-(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""))
-    idle_row = dict(books.rows(_IDLE.format(clusters=of_clusters.format("m.cluster")), values)[0])
+    jobs = _sums(None, whole)
+    if chosen.narrowed:
+        return Report(groups, None, _with_interval(jobs, _doubt(whole), accuracy), None, None)
+    idle_values: dict[str, Any] = {"first": first_day, "last": last_day}
+    of_clusters = Chosen(chosen.clusters).where("m", idle_values)
+    idle_row = dict(books.rows(_IDLE.format(clusters=of_clusters), idle_values)[0])
     idle = _sums(None, idle_row)
     idle_doubt = _doubt({**idle_row, "sensor_j": (idle.it_energy_j or 0.0)})
-    doubts = (_doubt(whole), idle_doubt)
-    total = _with_interval(_together(_sums(None, whole), idle), _added(*doubts), accuracy)
+    total = _with_interval(_together(jobs, idle), _added(_doubt(whole), idle_doubt), accuracy)
     idle = _with_interval(idle, idle_doubt, accuracy)
     return Report(groups, idle, total, idle_row["gpu_metered_j"], idle_row["host_metered_j"])
 
 
-def _period(first: date, last: date) -> dict[str, str]:
-    """Where the sums of a period are found: a month that is asked for whole has its own."""
+def period_of(first: date, last: date) -> dict[str, str]:
+    """Where the sums of a period are found, and which days are its; whole months have sums of their own."""
     months = [f"{first:%Y-%m}"]
     while months[-1] < f"{last:%Y-%m}":
         year, month = map(int, months[-1].split("-"))
-        months.append(f"{year + month // 12}-{month % 12 + 1:02}")
+        months.append(f"{year + month // 12:04}-{month % 12 + 1:02}")
     in_months = f"month IN ({', '.join(map(repr, months))})"
-    whole = len(months) == 1 and first.day == 1 and (last + timedelta(days=1)).day == 1
+    whole = first.day == 1 and (last + timedelta(days=1)).day == 1
     in_days = f"{in_months} AND day >= :first AND day <= :last"
     return {"sums": f"payer_months WHERE {in_months}" if whole else f"payer_days WHERE {in_days}", "days": in_days}
 
@@ -124,9 +169,21 @@ def _groups(books: Books, grouping: Grouping, words: Mapping[str, str], values: 
     """The sums of each group that jobs were in."""
     jobs = _count(books, _JOBS, grouping, words, values)
     unknown = _count(books, _UNKNOWN, grouping, words, values)
-    return [
+    rows = [
         {**row, "jobs": jobs.get(row["group_name"], 0), "jobs_unknown": unknown.get(row["group_name"], 0)}
         for row in books.rows(_SUMS.format(name=grouping.name, **words), values)
+    ]
+    return rows if grouping.key is None else _merged(rows, grouping.key)
+
+
+def _merged(rows: Iterable[dict[str, Any]], key: Callable[[str | None], str | None]) -> list[dict[str, Any]]:
+    """The rows whose names have the same key as one row of that name."""
+    by_key: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_key[key(row["group_name"])].append(row)
+    return [
+        {**{column: _sum(row[column] for row in group) for column in group[0]}, "group_name": name}
+        for name, group in by_key.items()
     ]
 
 
@@ -175,7 +232,7 @@ FROM (
   FROM {{sums}}
   GROUP BY month, payer_id, kind, model
 ) AS j JOIN payers p ON p.payer_id = j.payer_id
-WHERE 1 = 1{{clusters}}
+WHERE 1 = 1{{chosen}}
 GROUP BY {{name}}
 """
 
@@ -193,7 +250,7 @@ FROM (
   FROM payer_jobs j WHERE {days} AND previous_day < :first AND {kinds}
   GROUP BY month, kind, model, payer_id
 ) AS j JOIN payers p ON p.payer_id = j.payer_id
-WHERE 1 = 1{clusters}
+WHERE 1 = 1{chosen}
 {group_by}
 """
 
@@ -201,12 +258,12 @@ WHERE 1 = 1{clusters}
 # are few; they are found by it.
 _UNKNOWN = """
 SELECT {name} AS group_name, COUNT(DISTINCT j.attempt_id) AS jobs
-FROM usage_days j JOIN attempts a ON a.attempt_id = j.attempt_id JOIN payers p ON p.payer_id = a.payer_id
+FROM usage_days j JOIN payers p ON p.payer_id = j.payer_id
 WHERE j.method = 'none' AND j.day >= :first AND j.day <= :last AND j.kind = 'gpu' AND j.held_s > 0
   AND NOT EXISTS (
     SELECT 1 FROM usage_days k
     WHERE k.attempt_id = j.attempt_id AND k.day >= :first AND k.day <= :last AND k.kind = 'gpu'
-      AND k.energy_j IS NOT NULL{same_group}){clusters}
+      AND k.energy_j IS NOT NULL{same_group}){chosen}
 {group_by}
 """
 
@@ -230,6 +287,7 @@ WHERE i.day >= :first AND i.day <= :last{clusters}
 def _sums(key: str | None, row: Row) -> Sums:
     held_s = row["held_s"] or 0.0
     gpu_j, host_j = row["gpu_energy_j"], row["host_energy_j"]
+    nothing = gpu_j is None and host_j is None
     return Sums(
         key=key,
         jobs=row["jobs"],
@@ -237,12 +295,13 @@ def _sums(key: str | None, row: Row) -> Sums:
         gpu_seconds=held_s,
         gpu_energy_j=gpu_j,
         host_energy_j=host_j,
-        it_energy_j=None if gpu_j is None and host_j is None else (gpu_j or 0.0) + (host_j or 0.0),
+        it_energy_j=None if nothing else (gpu_j or 0.0) + (host_j or 0.0),
         facility_energy_j=None if row["facility_j_unknown"] else row["facility_j"],
         co2e_location_g=None if row["location_g_unknown"] else row["location_g"],
         co2e_market_g=None if row["market_g_unknown"] else row["market_g"],
         co2e_embodied_g=row["embodied_g"],
         coverage=(row["measured_s"] or 0.0) / held_s if held_s else None,
+        modelled_j=(row["modelled_j"] or 0.0) if "modelled_j" in row and not nothing else None,
     )
 
 
@@ -272,7 +331,7 @@ def _together(jobs: Sums, idle: Sums) -> Sums:
     """Jobs and idle as one: a sum of which one side has no energy at all is the other side."""
     summed: dict[str, Any] = {}
     for field in fields(Sums):
-        if field.name in ("key", "coverage", "co2e_low_g", "co2e_high_g"):
+        if field.name in ("key", "coverage", "co2e_low_g", "co2e_high_g", "modelled_j"):
             continue
         one, other = getattr(jobs, field.name), getattr(idle, field.name)
         missing = [sums for sums, value in ((jobs, one), (idle, other)) if value is None and sums.it_energy_j]
@@ -282,4 +341,5 @@ def _together(jobs: Sums, idle: Sums) -> Sums:
             summed[field.name] = None if one is None and other is None else (one or 0) + (other or 0)
     seconds = jobs.gpu_seconds + idle.gpu_seconds
     measured_s = sum((sums.coverage or 0.0) * sums.gpu_seconds for sums in (jobs, idle))
-    return Sums(key=None, coverage=measured_s / seconds if seconds else None, **summed)
+    coverage = measured_s / seconds if seconds else None
+    return Sums(key=None, coverage=coverage, modelled_j=jobs.modelled_j, **summed)

@@ -12,7 +12,7 @@ import click
 
 from accounting.clock import day_of, day_start
 from accounting.ledger.reading import Books
-from accounting.report import GROUPINGS, Report, Sums, make_report
+from accounting.report import GROUPINGS, Chosen, Report, Sums, make_report
 from accounting.statement import water_l
 from scarbon import __version__, units
 from scarbon.errors import WrongUseError
@@ -54,7 +54,7 @@ def report(
     first, last = _period(config, month, starttime, endtime)
     chosen = chosen_clusters(config, clusters)
     books = open_books(config)
-    made = make_report(books, first.isoformat(), last.isoformat(), by, chosen, accuracy(config))
+    made = make_report(books, first.isoformat(), last.isoformat(), by, Chosen(chosen), accuracy(config))
     missing = _missing(config, books, chosen or list(config.clusters), first, last)
     if as_ == "json":
         _print_json(config, made, by, first, last, missing, _factors(config, books, chosen, first, last))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from accounting.ledger.store import Ledger
-from accounting.report import Report, Sums, make_report
+from accounting.report import Chosen, Report, Sums, make_report
 from tests.ledger.servers import Place, books_of
 from tests.ledger.windows import HOST, OTHER, RUN, UNNAMED, balance, job, usage, window
 
@@ -44,7 +44,7 @@ def report(
     ledger: Ledger, by: str = "account", first: str = FIRST, last: str = SECOND, clusters: list[str] | None = None
 ) -> Report:
     with books_of(ledger) as books:
-        return make_report(books, first, last, by, clusters)
+        return make_report(books, first, last, by, Chosen(clusters))
 
 
 def groups(made: Report) -> dict[str | None, Sums]:

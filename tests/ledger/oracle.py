@@ -17,7 +17,8 @@ def used(books: Books) -> list[Row]:
     return [
         {**row, "day": day_of(row["slot_s"])}
         for row in books.rows("""
-            SELECT u.*, m.kind, m.model, a.cluster, a.user_name, a.account, a.partition_name, a.qos, a.wckey
+            SELECT u.*, m.kind, m.model, a.cluster, a.user_name, a.account, a.partition_name, a.qos, a.wckey,
+                   a.comment
             FROM usage_slots u JOIN meters m ON m.meter_id = u.meter_id
             JOIN attempts a ON a.attempt_id = u.attempt_id WHERE u.superseded_by IS NULL""")
     ]

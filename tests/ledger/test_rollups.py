@@ -6,7 +6,7 @@ import pytest
 
 from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
-from accounting.report import GROUPINGS, make_report
+from accounting.report import GROUPINGS, Chosen, make_report
 from tests.ledger import oracle
 from tests.ledger.servers import Place
 from tests.ledger.windows import GPU, HOST, RUN, history, job, usage, window
@@ -18,12 +18,19 @@ PERIODS = [
     ("2025-12-31", "2026-11-01"), ("2027-01-01", "2027-01-31"),
 ]  # fmt: skip
 
+#: What the books call the labels of a comment.
+LABELS = {
+    None: None, "scarbon:project=x": "project=x", "scarbon:project=y,phase=train": "phase=train project=y",
+}  # fmt: skip
+
 GROUP_OF = {
     "account": lambda row: row["account"],
     "user": lambda row: row["user_name"],
     "partition": lambda row: row["partition_name"],
     "qos": lambda row: row["qos"],
     "wckey": lambda row: row["wckey"],
+    "tag": lambda row: LABELS[row["comment"]],
+    "tag:phase": lambda row: "train" if row["comment"] and "train" in row["comment"] else None,
     "cluster": lambda row: row["cluster"],
     "gpu-model": lambda row: row["model"] if row["kind"] == "gpu" else "(host)",
 }
@@ -62,7 +69,7 @@ def test_the_days_of_attempts_are_the_sums_of_their_slots(kept: Place) -> None:
 
 
 def test_reports_are_the_sums_of_their_period(kept: Place) -> None:
-    assert GROUP_OF.keys() == GROUPINGS.keys()
+    assert GROUP_OF.keys() == {*GROUPINGS, "tag:phase"}
     with Books(kept.url, kept.password) as books:
         rows = oracle.used(books)
         for period in PERIODS:
@@ -146,7 +153,7 @@ def test_clusters_are_kept_apart(place: Place) -> None:
     with Books(place.url, place.password) as books:
         groups = make_report(books, "2026-10-30", "2026-10-30", "cluster", None).groups
         assert {group.key: group.gpu_energy_j for group in groups} == {"alpha": 3600.0, "beta": 7200.0}
-        only = make_report(books, "2026-10-30", "2026-10-30", "account", ["beta"])
+        only = make_report(books, "2026-10-30", "2026-10-30", "account", Chosen(["beta"]))
         assert [group.gpu_energy_j for group in only.groups] == [7200.0]
         assert only.total.jobs == 1
 

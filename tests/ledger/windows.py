@@ -124,6 +124,7 @@ def _random_job(chance: random.Random, number: int, days: int) -> Job:
         account=chance.choice(["phys", "chem", None]),
         qos=chance.choice(["normal", "high"]),
         gpus=chance.choice([0, 1, 2]),
+        comment=[None, "scarbon:project=x", "scarbon:project=y,phase=train"][number % 3],
     )
 
 
