@@ -132,6 +132,14 @@ class Language:
         """1–7 October 2026; both are included."""
         return self.day(first) if first == last else format_interval(first, last, "yMMMMd", locale=self.locale)
 
+    def months(self, first: date, last: date) -> str:
+        """October 2026, 2026, or September 2026 – August 2027: whole months, both included."""
+        if (first.year, first.month) == (last.year, last.month):
+            return self.month(first)
+        if first.year == last.year and (first.month, last.month) == (1, 12):
+            return f"{first.year:04}"
+        return format_interval(first, last, "yMMMM", locale=self.locale)
+
     def short_day(self, day: date) -> str:
         """1 Oct."""
         return format_skeleton("MMMd", day, locale=self.locale)
