@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench docs lock clean
 
 demo: $(VENV)/installed
 	@$(BIN)/scarbon demo
@@ -27,6 +27,10 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/ledger.py --quick
 	$(BIN)/python benchmarks/sacct_read.py
 	$(BIN)/python benchmarks/hook_start.py
+
+# What of docs/ is made from the code: anew after a change of the command's options or help.
+docs: $(VENV)/installed
+	$(BIN)/python -m scarbon man --markdown >docs/cli.md
 
 # Anew after a change of the dependencies in pyproject.toml.
 lock: $(VENV)/installed

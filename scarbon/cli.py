@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from scarbon import __version__
 from scarbon.errors import explain
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Verb, module, and the line that `scarbon --help` shows for it.
 VERBS = {
@@ -33,6 +36,8 @@ VERBS = {
     "grid": ("scarbon.commands.grid", "Show the grid's intensity, fetch it, and say who gives it."),
     "hooks": ("scarbon.commands.hooks", "Install Slurm's prolog and epilog, and show their state."),
     "calculate": ("scarbon.commands.calculate", "Estimate emissions from hardware, hours and region."),
+    "completion": ("scarbon.commands.completion", "Make a shell complete verbs, options and their values."),
+    "man": ("scarbon.commands.man", "Make man pages from what the command says of itself."),
 }
 
 
@@ -62,6 +67,13 @@ class _Verbs(click.Group):
             hint = f"; did you mean {close[0]}?" if close else "; see scarbon --help"
             raise click.UsageError(f"no such command: {args[0]}{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs, without importing them, and the options."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(verb, help=line) for verb, (_, line) in VERBS.items() if verb.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""

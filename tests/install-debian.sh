@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs the Debian packages that the tests on the hooks, a real cluster, real databases, LaTeX, and on pages as a
+# Installs the Debian packages that the tests on the hooks, a real cluster, real databases, LaTeX, shells, and on pages as a
 # browser and a printer show them need, and no other; quiet and quick when all are there.
 # Where it cannot (not root, no apt, no network) it says so and ends well: the tests then skip, and say why.
 # No service is started.
 set -eu
 
-packages="chromium fonts-dejavu-core fonts-liberation libpango-1.0-0 libpangoft2-1.0-0 logrotate mariadb-client mariadb-server munge openssl passwd poppler-utils postgresql prometheus python3 slurm-client slurmctld slurmd slurmdbd slurmrestd strace texlive-latex-base util-linux"
+packages="chromium fish fonts-dejavu-core fonts-liberation groff-base libpango-1.0-0 libpangoft2-1.0-0 logrotate mandoc mariadb-client mariadb-server munge openssl passwd poppler-utils postgresql prometheus python3 slurm-client slurmctld slurmd slurmdbd slurmrestd strace texlive-latex-base util-linux zsh"
 
 absent=""
 for package in $packages; do
