@@ -23,9 +23,9 @@ from accounting.ledger.differ import SAME_RELATIVE
 from accounting.ledger.errors import LedgerError
 from accounting.ledger.sums import LAST_RUN, payer_at
 
-#: What an adjustment adds to, in the order of `Figures`; of what nobody held, the same of `balance`, as `idle_…`.
+#: What an adjustment adds to, in the order of `Figures`: columns of `usage_slots`; of `balance`, for what nobody held.
 FIGURES = ("held_s", "energy_j", "facility_j", "location_g", "market_g", "embodied_g")
-IDLE_FIGURES = tuple(f"idle_{name.removeprefix('held_')}" for name in FIGURES)
+IDLE_FIGURES = ("idle_s", "idle_j", "idle_facility_j", "idle_location_g", "idle_market_g", "idle_embodied_g")
 
 #: Payer, attempt (both None: what nobody held), meter, slot.
 Key = tuple[int | None, int | None, int, int]
@@ -75,8 +75,11 @@ class Adjustments:
         start_s, end_s = slots_s[0], slots_s[-1] + 1
         of_cluster = "u.meter_id IN (SELECT meter_id FROM meters WHERE cluster = :cluster)"
         booked = self.booked(of_cluster, day[0][:7], start_s, end_s, cluster) | self._idle(cluster, start_s, end_s)
-        said = {(None, *key): values for key, values in _rows(usage, schema.usage_slots, FIGURES, 3)}
-        said |= {(None, None, *key): values for key, values in _rows(balance, schema.balance, IDLE_FIGURES, 2)}
+        said: dict[Key, Figures] = {}
+        for (attempt, meter, slot_s), values in _rows(usage, schema.usage_slots, FIGURES, 3):
+            said[None, attempt, meter, slot_s] = values
+        for (meter, slot_s), values in _rows(balance, schema.balance, IDLE_FIGURES, 2):
+            said[None, None, meter, slot_s] = values
         return self.post(added(booked, self.earlier(cluster, start_s, end_s)), self._with_payers_of_now(said))
 
     def take_back(self, cluster: str, slots_s: Sequence[int]) -> int:

@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select, text
 
 from accounting.ledger import schema
 from accounting.ledger.bulk import id_lists, insert_rows
-from accounting.ledger.postings import Window
 
 #: Two figures that differ by less are the same figure: sums taken in another order differ in their last digits.
 SAME_RELATIVE = 1e-9
@@ -37,10 +36,12 @@ class Change:
 class Differ:
     """Posts what differs from the postings in force, table by table."""
 
-    def __init__(self, connection: Connection, run_id: int, window: Window) -> None:
+    def __init__(self, connection: Connection, run_id: int, cluster: str, slots_s: Sequence[int]) -> None:
+        """`slots_s` are the starts of the slots, in order, of which the run says everything."""
         self._connection = connection
         self._run_id = run_id
-        self._window = window
+        self._cluster = cluster
+        self._slots_s = slots_s
 
     def post(self, table: Table, columns: Sequence[str], keys: int, rows: Sequence[Values], notes: int = 0) -> Change:
         """Bring `table` to say `rows` of the window: tuples in the order of `columns`, a key of `keys` values first.
@@ -83,11 +84,11 @@ class Differ:
     ) -> dict[Values, Values]:
         """The postings in force of the window's slots, by key: their numbers, and their values behind."""
         chosen = select(identity, *(table.c[name] for name in columns))
-        start_s, end_s = self._window.slots_s[0], self._window.slots_s[-1]
+        start_s, end_s = self._slots_s[0], self._slots_s[-1]
         if table is schema.factors:
-            chosen = chosen.where(table.c.cluster == self._window.cluster)
+            chosen = chosen.where(table.c.cluster == self._cluster)
         else:
-            chosen = chosen.join_from(table, schema.meters).where(schema.meters.c.cluster == self._window.cluster)
+            chosen = chosen.join_from(table, schema.meters).where(schema.meters.c.cluster == self._cluster)
         chosen = chosen.where(table.c.slot_s >= start_s, table.c.slot_s <= end_s, table.c.superseded_by.is_(None))
         return {row[1 : keys + 1]: row for row in map(tuple, self._connection.execute(chosen))}
 

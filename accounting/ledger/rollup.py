@@ -101,6 +101,8 @@ class RollUp:
 
     def _following(self, attempt_ids: Collection[int]) -> set[str]:
         """The next day of each attempt after the changed ones. Mostly the books end here, and there is none."""
+        if not attempt_ids:
+            return set()
         last = max(day for day, _, _ in self._days)
         latest = "SELECT MAX(day) FROM payer_days WHERE month = (SELECT MAX(month) FROM payer_days)"
         if (self._connection.execute(text(latest)).scalar() or "") <= last:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields
 from typing import Any
@@ -104,6 +104,16 @@ class Ledger:
                 this = (table.c.cluster == cluster) & (table.c.kind == kind) & (table.c.uuid == uuid)
                 connection.execute(update(table).where(this).values(silent_since_s=None))
 
+    def measured_s(self, cluster: str, slots_s: Sequence[int]) -> float:
+        """For how long the cluster's meters measured in these slots, by the books, summed over the meters."""
+        table, meters = schema.balance, schema.meters
+        chosen = select(func.sum(table.c.measured_s)).join_from(table, meters).where(
+            meters.c.cluster == cluster, table.c.superseded_by.is_(None),
+            table.c.slot_s >= slots_s[0], table.c.slot_s <= slots_s[-1],
+        )  # fmt: skip
+        with self.transaction() as connection:
+            return float(connection.execute(chosen).scalar() or 0.0)
+
     def keep_accounts(self, tree: AccountTree) -> None:
         """Note what Slurm now says of a cluster's accounts; what it no longer has is marked as gone."""
         with self.transaction() as connection:
@@ -124,16 +134,22 @@ class Ledger:
                 )
             )  # fmt: skip
             posted = _post(connection, window, run_id, self.zone)
-            quarantined = keep_rejects(connection, window, run_id)
+            rejects = keep_rejects(connection, window, run_id, run)
             _set_booked(connection, window)
-            summary = Posted(*posted, quarantined)
+            summary = Posted(*posted, *rejects)
             text = json.dumps({**asdict(summary), **(found or {})})
             connection.execute(update(runs).where(runs.c.run_id == run_id).values(summary=text))
         return summary
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """All or nothing. LedgerError where the database cannot do it; a fault of ours stays what it is."""
+        """All or nothing; one within another is a part of it.
+
+        LedgerError where the database cannot do it; a fault of ours stays what it is.
+        """
+        if self._connection.in_transaction():
+            yield self._connection
+            return
         driver_error = self._engine.dialect.loaded_dbapi.Error
         try:
             with self._connection.begin():
@@ -161,7 +177,7 @@ def _post(connection: Connection, window: Window, run_id: int, zone: ZoneInfo) -
         rolled.payers((), attempts.moved)
         adjusted += adjustments.correct(window.cluster, window.days[0], window.slots_s, usage_rows, balance_rows)
         return adjusted, 0, len(usage_rows) + len(balance_rows) - adjusted
-    differ = Differ(connection, run_id, window)
+    differ = Differ(connection, run_id, window.cluster, window.slots_s)
     usage = differ.post(schema.usage_slots, _USAGE, 3, usage_rows)
     balance = differ.post(schema.balance, _BALANCE, 2, balance_rows)
     factor_rows = [
