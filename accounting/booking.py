@@ -9,18 +9,18 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from accounting.arrays import Floats
 from accounting.attribution import Balance, Holds, Usage, attribute, divided, spread
-from accounting.clock import day_of, day_start, slot_edges
+from accounting.clock import day_of, day_start, slot_edges, union
 from accounting.energy import EnergyCurve
 from accounting.gpus import Gpu, GpuReader, Gpus
 from accounting.host import (
@@ -38,7 +38,6 @@ from accounting.host import (
     read_hosts,
 )
 from accounting.ledger.postings import BalanceRow, Meter, MeterKey, Posted, UsageRow, Window
-from accounting.ledger.store import Ledger
 from accounting.model import AttemptKey, FactorSlot, HostSamples, Job, Method, Node, Reject
 from accounting.modelled import unmeasured_usage
 from accounting.reading import LOOK_OUT_S
@@ -62,6 +61,14 @@ HOST = Meter(MeterKey("host", ""), node="", model="")
 #: Stands for GPUs that Slurm says a job held and no source can name, and for what is modelled of GPUs that have a name:
 #: against a meter only what was measured counts.
 UNNAMED_GPUS = Meter(MeterKey("gpu", ""), node="", model="")
+
+
+#: Of what was measured, how much may be missing when a window is accounted again: its ends may be cut otherwise.
+SAME_SAMPLES = 0.01
+
+
+class SamplesGoneError(Exception):
+    """What was measured of a window has left its source meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +116,44 @@ class Accounted:
     warnings: Sequence[str]  # what did not stop the run and should be known, a line each
 
 
+class Keeper(Protocol):
+    """What a run needs of the books: the ledger, or somebody who only looks at what would be posted."""
+
+    def booked(self, cluster: str) -> list[tuple[float, float]]:
+        """The stretches of the cluster's time that the books hold, in order."""
+
+    def silent_since(self, cluster: str) -> dict[MeterKey, float | None]:
+        """The cluster's GPUs and metered nodes, and since when each is silent at the end of the books, if it is."""
+
+    def post(self, window: Window, run: Mapping[str, Any], found: Mapping[str, Any] | None = None) -> Posted:
+        """Take what the window says."""
+
+
 def account(
     cluster: str,
     sources: Sources,
     rules: Rules,
-    ledger: Ledger,
+    ledger: Keeper,
     start_s: float,
     end_s: float,
     *,
     version: str,
     config_digest: str,
+    also: Collection[Job] = (),
+    measured_before: Callable[[str, Sequence[int]], float] | None = None,
 ) -> Accounted:
     """Account the cluster's time in [start_s, end_s), which lies within one calendar day of the site.
 
     SourceError when a source cannot be read: then the books are as they were. The slots at the ends are accounted as
     far as the books hold them after this run, so that they come out the same however the day is cut into windows.
+
+    `also` are jobs of other times, of which the books are to take note. `measured_before` says for how long meters
+    measured in slots, by the books; with it, SamplesGoneError where the sources now have less: the books stay as they
+    are then, too.
     """
     started_s = time.time()
     edges = slot_edges(rules.zone, start_s, end_s)
-    booked = _union([*ledger.booked(cluster), (start_s, end_s)])
+    booked = union([*ledger.booked(cluster), (start_s, end_s)])
     stretches = [(max(a, edges[0]), min(b, edges[-1])) for a, b in booked if b > edges[0] and a < edges[-1]]
     factors = sources.factors(edges[0], edges[-1])
     timeline = build_timeline(edges, stretches, factors.pue, factors.location, factors.market)
@@ -156,6 +182,9 @@ def account(
     elif rules.host is not None:
         sizes_count = isinstance(rules.host, HostBySlurm) or rules.embodied_node_g is not None
         books.book_host(rules.host, sources.nodes.nodes() if sizes_count else {})
+    measured_s = sum(row.measured_s for row in books.balance)
+    if measured_before is not None and measured_s < (1 - SAME_SAMPLES) * measured_before(cluster, edges[:-1]):
+        raise SamplesGoneError
     last_s = {MeterKey("host", one.meter): one.last_s for one in hosts.samples}
     for gpu in gpus.devices if gpus is not None else ():
         if not gpu.curve.empty:
@@ -172,7 +201,7 @@ def account(
         booked=booked,
         slots_s=edges[:-1],
         days=_days(rules.zone, edges),
-        jobs=[job for job in books.jobs if _in_window(job, start_s, end_s) or job.key in books.used],
+        jobs=list({job.key: job for job in (*also, *books.jobs_of(start_s, end_s))}.values()),
         meters=list(books.meters.values()),
         usage=books.usage,
         balance=books.balance,
@@ -195,7 +224,7 @@ def _no_samples(books: _Books, gpus: Gpus | None, period: tuple[float, float]) -
 
 
 def again(
-    ledger: Ledger, cluster: str, heard_again: Mapping[MeterKey, float], before_s: float
+    ledger: Keeper, cluster: str, heard_again: Mapping[MeterKey, float], before_s: float
 ) -> list[tuple[float, float]]:
     """What the books hold before `before_s` and since the silences began, as far back as samples are looked for."""
     if not heard_again:
@@ -234,6 +263,10 @@ class _Books:
         by_key = {job.key: job for job in jobs}
         self.jobs = list(by_key.values())
         self._index = {key: place for place, key in enumerate(by_key)}
+
+    def jobs_of(self, start_s: float, end_s: float) -> Iterator[Job]:
+        """Those of the jobs that were there in the window, or are booked in its slots."""
+        return (job for job in self.jobs if _in_window(job, start_s, end_s) or job.key in self.used)
 
     def book_gpus(self, gpus: Gpus | None) -> dict[str, list[EnergyCurve]]:
         """Attribute each device's energy, those included that somebody held and nobody sampled.
@@ -399,17 +432,6 @@ def _silences(last_s: Mapping[MeterKey, float], timeline: Timeline, but: set[Met
 def _in_window(job: Job, start_s: float, end_s: float) -> bool:
     """Whether sacct would list the job for the window: it was there, pending or running, at some time in it."""
     return job.submit_s < end_s and (job.end_s is None or job.end_s >= start_s)
-
-
-def _union(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Stretches in order, those that overlap or touch joined."""
-    joined: list[tuple[float, float]] = []
-    for start_s, end_s in sorted(stretches):
-        if joined and start_s <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end_s))
-        else:
-            joined.append((start_s, end_s))
-    return joined
 
 
 def _days(zone: ZoneInfo, edges: Sequence[int]) -> list[tuple[str, int, int]]:

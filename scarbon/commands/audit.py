@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
@@ -14,19 +15,28 @@ from accounting.audit import audit as audit_books
 from accounting.findings import MOMENTS_S, MeterFinding, meter_findings
 from accounting.ledger.reading import Books
 from scarbon import __version__, units
-from scarbon.errors import FAILED
+from scarbon.errors import FAILED, WrongUseError
 from scarbon.site import open_books, site
 from scarbon.times import window
+
+if TYPE_CHECKING:
+    from accounting.booking import Rules, Sources
+    from accounting.verifying import Verified
+    from site_config.schema import SiteConfig
 
 EXAMPLE = """\b
 Examples:
   scarbon audit
   scarbon audit -S 2026-10-01 -E 2026-11-01 --json
   scarbon audit --by cluster
+  scarbon audit --verify 200 -S now-7days
   scarbon audit --quarantine
 """
 
 LEVELS = ("cluster", "node", "device")
+
+#: As many differences are shown; a job has a dozen figures in each of its hours.
+MOST_SHOWN = 20
 
 #: `accounting.holders.Disagreements`, for people.
 DISAGREEMENTS = {
@@ -42,25 +52,52 @@ DISAGREEMENTS = {
 @click.option("-S", "--starttime", metavar="TIME", help="Hours that begin from here on. [default: all]")
 @click.option("-E", "--endtime", metavar="TIME", help="… and before.")
 @click.option("--by", type=click.Choice(LEVELS), default="device", show_default=True, help="The lines of the table.")
+@click.option(
+    "--verify",
+    type=click.IntRange(min=1),
+    is_flag=False,
+    flag_value=100,
+    metavar="[JOBS]",
+    help="Account so many jobs at random, or 100, once more from the sources, and compare them with the books.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Which jobs: the same number, the same jobs. [default: others]"
+)
 @click.option("--quarantine", is_flag=True, help="List the rows that could not be understood, with the reason.")
 @click.option(
     "--json", "as_json", is_flag=True, help="metered_j, attributed_j, idle_j, difference_j by cluster, node and device."
 )
 @click.pass_obj
 def audit(
-    config_option: str | None, /, starttime: str | None, endtime: str | None, by: str, quarantine: bool, as_json: bool
+    config_option: str | None,
+    /,
+    starttime: str | None,
+    endtime: str | None,
+    by: str,
+    verify: int | None,
+    seed: int | None,
+    quarantine: bool,
+    as_json: bool,
 ) -> None:
     """Check that for each device and hour, what jobs used and what nobody held add up to what was metered.
 
     And that the roll-ups, which reports are made of, are the sums of the postings. Ends with 1 when they are not, to a
     billionth.
+
+    With --verify, jobs are accounted once more from the sources as they are now; nothing is posted. What Prometheus
+    or Slurm no longer has is said, and is no difference.
     """
+    if seed is not None and verify is None:
+        raise WrongUseError("--seed says which jobs --verify takes", "use both, or neither")
     config = site(config_option)
     books = open_books(config)
     if quarantine:
         _print_quarantine(books, as_json)
         return
     start_s, end_s = window(starttime, endtime, config.site.zone)
+    if verify is not None:
+        _verify(config, books, verify, seed, start_s, end_s, as_json)
+        return
     found = audit_books(books, start_s, end_s)
     meters = meter_findings(books, start_s, end_s)
     if as_json:
@@ -69,6 +106,66 @@ def audit(
         _print(found, meters, by, config.site.zone)
     if not found.balanced:
         raise click.exceptions.Exit(FAILED)
+
+
+def _verify(
+    config: SiteConfig,
+    books: Books,
+    count: int,
+    seed: int | None,
+    start_s: float | None,
+    end_s: float | None,
+    as_json: bool,
+) -> None:
+    """Recompute jobs, and say what came of it."""
+    import random
+
+    from accounting.verifying import verify
+    from scarbon.wiring import rules, sources
+
+    if seed is None:
+        seed = random.SystemRandom().randrange(1_000_000)
+
+    def declared(cluster: str) -> tuple[Sources, Rules]:
+        if cluster not in config.clusters:
+            raise WrongUseError(f"the books have a cluster {cluster!r} that the configuration has not", "add it")
+        return sources(config, cluster), rules(config, cluster)
+
+    found = verify(books, declared, config.site.zone, count, seed, start_s, end_s)
+    if as_json:
+        import json
+
+        meta = {"version": __version__, "start": start_s, "end": end_s, "seed": seed}
+        click.echo(json.dumps({"meta": meta, **asdict(found)}, indent=1))
+    else:
+        _print_verified(found, seed, config.site.zone)
+    if found.differences:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _print_verified(found: Verified, seed: int, zone: ZoneInfo) -> None:
+    differ = len({(one.cluster, one.job_id, one.submit) for one in found.differences})
+    click.echo(f"{found.jobs} jobs accounted once more (--seed {seed}): {found.same} are the same, {differ} differ.")
+    for one in found.differences[:MOST_SHOWN]:
+        hour = datetime.fromtimestamp(one.slot_s, zone).isoformat(timespec="minutes")
+        click.echo(
+            f"  job {one.job_id} of {one.cluster}, {one.meter}, {hour}: {one.column} is {_figure(one.booked)} in the "
+            f"books, {_figure(one.recomputed)} by the sources"
+        )
+    if len(found.differences) > MOST_SHOWN:
+        click.echo(f"  … and {len(found.differences) - MOST_SHOWN} more; all of them: --json")
+    for jobs, what in (
+        (found.samples_gone, "samples are gone, in part or all, and were not compared"),
+        (found.jobs_gone, "are no longer known to Slurm, and were not compared"),
+    ):
+        if jobs:
+            shown = ", ".join(label for _, label in jobs[:10])
+            of = "jobs'" if jobs is found.samples_gone else "jobs"
+            click.echo(f"{len(jobs)} {of} {what}: {shown}{', …' * (len(jobs) > 10)}")
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else repr(value)
 
 
 def _print(found: Audit, meters: Sequence[MeterFinding], by: str, zone: ZoneInfo) -> None:
