@@ -188,9 +188,9 @@ class _Again:
             self.usage[row.attempt][row.meter, row.slot_s] = row
         measured_s = {(row.meter, row.slot_s): row.measured_s for row in window.balance}
         slots = {"cluster": window.cluster, "first_s": window.slots_s[0], "last_s": window.slots_s[-1]}
-        for row in books.rows(_MEASURED, slots):
-            place = MeterKey(row["kind"], row["uuid"]), row["slot_s"]
-            if measured_s.get(place, 0.0) < row["measured_s"] * (1 - SAME_RELATIVE) - 1e-6:
+        for kept in books.rows(_MEASURED, slots):
+            place = MeterKey(kept["kind"], kept["uuid"]), kept["slot_s"]
+            if measured_s.get(place, 0.0) < kept["measured_s"] * (1 - SAME_RELATIVE) - 1e-6:
                 self.gone.add(place)
 
 

@@ -46,7 +46,7 @@ ARITHMETIC = (
     "reading", "sharing", "sources", "timeline", "uncertainty",
 )  # fmt: skip
 ARITHMETIC_MAY_IMPORT = {
-    "bisect", "collections", "dataclasses", "datetime", "difflib", "fractions", "functools", "itertools", "math",
+    "bisect", "collections", "dataclasses", "datetime", "difflib", "fractions", "functools", "itertools", "json", "math",
     "numpy", "re", "site_config", "typing", "unicodedata", "zoneinfo", "__future__",
 }  # fmt: skip
 
