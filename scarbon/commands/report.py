@@ -1,192 +1,163 @@
-"""`scarbon report`: a period by account or another group, with the idle line and the total."""
+"""`scarbon report`: a period by account or another group, with the idle line and the total, in many formats."""
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import asdict
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from accounting.clock import day_of, day_start
+from accounting.document import make_document
 from accounting.ledger.reading import Books
-from accounting.report import GROUPINGS, Chosen, Report, Sums, make_report
-from accounting.statement import water_l
-from scarbon import __version__, units
+from accounting.report import GROUPINGS, Chosen
+from accounting.tags import split_tags
 from scarbon.errors import WrongUseError
-from scarbon.site import accuracy, chosen_clusters, known_site, open_books
-from scarbon.times import parse_time
-from site_config.kept import KnownSite
+from scarbon.periods import chosen_period, period_options, refuse_empty
+from scarbon.reports import FORMATS, render
+from scarbon.site import chosen_clusters, known_site, names, open_books
+from site_config.errors import near
 
 EXAMPLE = """\b
 Examples:
   scarbon report --month 2026-10 --by account
-  scarbon report --month last --by user --format json
-  scarbon report -S 2026-10-01 -E 2026-10-08 --by partition
+  scarbon report --quarter last --by user --format json
+  scarbon report --month last -A physics --by user --format html -o physics.html
+  scarbon report -S 2026-10-01 -E 2026-10-08 --by tag:project
 """
+
+#: The formats that are told of single jobs unless it is said otherwise: a glance at the terminal is to be quick.
+PAGES = ("md", "json", "html", "pdf")
+TOP = 10
+#: The formats that have words of a language.
+SPOKEN = ("md", "html", "pdf")
+
+
+def _grouping(context: click.Context, parameter: click.Parameter, by: str) -> str:
+    kind, _, label = by.partition(":")
+    if by in GROUPINGS or (kind == "tag" and label):
+        return by
+    raise WrongUseError(f"no grouping {by!r}{near(by, GROUPINGS)}", f"group by {', '.join(GROUPINGS)} or tag:KEY")
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--month", metavar="YYYY-MM", help="A calendar month of the site, or: this, last. [default: this]")
-@click.option("-S", "--starttime", metavar="TIME", help="From this midnight on, in place of a month.")
-@click.option("-E", "--endtime", metavar="TIME", help="… up to this midnight. [default: tomorrow's]")
-@click.option("--by", type=click.Choice(list(GROUPINGS)), default="account", show_default=True, help="The groups.")
+@period_options
+@click.option(
+    "--by",
+    metavar="GROUP",
+    default="account",
+    show_default=True,
+    callback=_grouping,
+    help=f"The groups: {', '.join(GROUPINGS)}, or tag:KEY for one label's values.",
+)
+@click.option("-A", "--accounts", metavar="NAME,…", help="Only these accounts.")
+@click.option("-u", "--user", metavar="NAME,…", help="Only these users.")
 @click.option("-M", "--clusters", metavar="NAME,…", help="Only these clusters. [default: all]")
-@click.option("--format", "as_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--tree", is_flag=True, help="Accounts as a tree, each with what is below it; with -A: their branches.")
+@click.option(
+    "--top",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help=f"How many of the largest jobs to name. [default: {TOP}; table and csv: none]",
+)
+@click.option("--format", "as_", type=click.Choice(list(FORMATS)), default="table", show_default=True)
+@click.option("--language", metavar="CODE", help="The language of md, html and pdf. [default: the site's, else en]")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Into this file.")
 @click.pass_obj
 def report(
     config_option: str | None,
     /,
-    month: str | None,
-    starttime: str | None,
-    endtime: str | None,
     by: str,
+    accounts: str | None,
+    user: str | None,
     clusters: str | None,
+    tree: bool,
+    top: int | None,
     as_: str,
+    language: str | None,
+    output: Path | None,
+    **options: Any,
 ) -> None:
     """Sum a period, clipped to the site's calendar: a job that crosses its end counts with what it used inside.
 
-    Groups and idle add up to the total.
+    Groups and idle add up to the total, also as they are printed. Idle time is the site's: a report on some accounts or
+    users has none.
     """
-    config = known_site(config_option)
-    first, last = _period(config, month, starttime, endtime)
-    chosen = chosen_clusters(config, clusters)
+    config, now_s = known_site(config_option), time.time()
+    period = chosen_period(config, options, now_s)
+    if tree and by != "account":
+        raise WrongUseError("only accounts have a tree", "use --tree with --by account")
+    if language is not None and as_ not in SPOKEN:
+        raise WrongUseError(f"--format {as_} has no language", f"--language is for {', '.join(SPOKEN)}")
+    chosen_names = chosen_clusters(config, clusters)
     books = open_books(config)
-    made = make_report(books, first.isoformat(), last.isoformat(), by, Chosen(chosen), accuracy(config))
-    missing = _missing(config, books, chosen or list(config.clusters), first, last)
-    if as_ == "json":
-        _print_json(config, made, by, first, last, missing, _factors(config, books, chosen, first, last))
-    else:
-        _print(config, made, by, first, last, missing)
-
-
-def _period(config: KnownSite, month: str | None, start: str | None, end: str | None) -> tuple[date, date]:
-    """The first and the last day."""
-    zone, now_s = config.site.zone, time.time()
-    today = day_of(zone, now_s)
-    if month is not None and (start or end):
-        raise WrongUseError("--month and -S/-E name two periods", "use one of them")
-    if start or end:
-        first = _day(config, start or "midnight", now_s)
-        last = (_day(config, end, now_s) if end else today + timedelta(days=1)) - timedelta(days=1)
-        if last < first:
-            raise WrongUseError("the period ends before it begins", "check -S and -E")
-        return first, last
-    if month in (None, "this"):
-        first = today.replace(day=1)
-    elif month == "last":
-        first = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
-    elif match := re.fullmatch(r"(\d{4})-(\d\d?)", month or ""):
-        year, number = int(match[1]), int(match[2])
-        if not 1 <= number <= 12 or year < 1:
-            raise WrongUseError(f"there is no month {month}", "write for example 2026-10")
-        first = date(year, number, 1)
-    else:
-        raise WrongUseError(f"cannot read the month {month!r}", "write for example 2026-10, this or last")
-    if first > today:
-        raise WrongUseError(f"{first:%Y-%m} lies in the future", "name a month that has begun")
-    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-
-
-def _day(config: KnownSite, text: str, now_s: float) -> date:
-    zone = config.site.zone
-    time_s = parse_time(text, zone, now_s)
-    day = day_of(zone, time_s)
-    if day_start(zone, day) != time_s:
-        raise WrongUseError(f"{text} is no midnight in {config.site.timezone}", "reports go by whole days; name a date")
-    return day
-
-
-def _missing(config: KnownSite, books: Books, clusters: list[str], first: date, last: date) -> list[str]:
-    """What of the period the books do not hold yet, in words."""
-    zone = config.site.zone
-    start_s, end_s = day_start(zone, first), day_start(zone, last + timedelta(days=1))
-    lines = []
-    for name in clusters:
-        at_s: float = start_s
-        for a, b in [*books.booked(name), (float(end_s), float(end_s))]:
-            if a > at_s and at_s < end_s:
-                spans = [datetime.fromtimestamp(s, zone).strftime("%Y-%m-%d %H:%M") for s in (at_s, min(a, end_s))]
-                lines.append(f"{name}: {spans[0]} to {spans[1]} is not accounted")
-            at_s = max(at_s, b)
-    return lines
-
-
-def _print(config: KnownSite, made: Report, by: str, first: date, last: date, missing: list[str]) -> None:
-    head = (
-        f"{by:<16} {'jobs':>7} {'GPU hours':>10} {'GPU energy':>11} {'host':>9} {'facility':>10} {'CO2e':>9} "
-        f"{'market':>9} {'embodied':>9} {'coverage':>8}"
+    present = chosen_names or list(config.clusters)
+    chosen = Chosen(
+        clusters=chosen_names,
+        accounts=_accounts(books, present, names(accounts), tree),
+        users=_known(names(user), _people(books, present), "user"),
     )
-    click.echo(f"{config.site.name}, {first} to {last} ({config.site.timezone})\n")
-    click.echo(head)
-    click.echo("-" * len(head))
-    for group in made.groups:
-        click.echo(_row(group.key or "(none)", group))
-    click.echo(_row("idle", made.idle))
-    click.echo("-" * len(head))
-    click.echo(_row("total", made.total))
-    notes = [f"Not in these figures: {line}." for line in missing]
-    if made.total.jobs_unknown:
-        notes.append(f"{made.total.jobs_unknown} jobs held GPUs of whose energy nothing is known: in no sum.")
-    if notes:
-        click.echo("\n" + "\n".join(notes))
+    refuse_empty(books, config, period, present)
+    if by.startswith("tag:"):
+        _known([by.removeprefix("tag:")], _labels(books), "label")
+    if top is None and as_ in PAGES:
+        top = TOP
+    document = make_document(books, config, period, by, chosen, now_s=now_s, top=top, tree=tree)
+    if as_ not in SPOKEN:
+        made = render(document, as_)
+    else:
+        from scarbon.pages.look import look
+
+        made = render(document, as_, look(config.report, language))
+    _put(made, output)
 
 
-def _row(name: str, sums: Sums) -> str:
-    return (
-        f"{name:<16.16} {sums.jobs or '':>7} {sums.gpu_seconds / 3600:>10,.1f} {units.energy(sums.gpu_energy_j):>11} "
-        f"{units.energy(sums.host_energy_j):>9} {units.energy(sums.facility_energy_j):>10} "
-        f"{units.mass(sums.co2e_location_g):>9} {units.mass(sums.co2e_market_g):>9} "
-        f"{units.mass(sums.co2e_embodied_g):>9} {units.share(sums.coverage):>8}"
-    )
+def _put(made: str | bytes, output: Path | None) -> None:
+    if output is None:
+        click.echo(made, nl=False)
+    elif isinstance(made, str):
+        output.write_text(made, encoding="utf-8")
+    else:
+        output.write_bytes(made)
 
 
-def _factors(
-    config: KnownSite, books: Books, clusters: list[str] | None, first: date, last: date
-) -> list[dict[str, Any]]:
-    """Who gave the factors of the period: PUE, grid and contracts, each source with its share of the time."""
-    from accounting.factors import shares_of_time
+def _accounts(books: Books, clusters: Sequence[str], wanted: list[str] | None, tree: bool) -> list[str] | None:
+    """The accounts that were named; with their branches where a tree is asked for."""
+    from accounting.accounts import read_tree
 
-    zone = config.site.zone
-    start_s, end_s = day_start(zone, first), day_start(zone, last + timedelta(days=1))
-    return [asdict(one) for one in shares_of_time(books, start_s, end_s, clusters)]
-
-
-def _with_water(config: KnownSite, sums: Sums) -> dict[str, Any]:
-    """A group's figures, and the litres of water by the site's WUE; null where none is declared."""
-    return {**asdict(sums), "water_l": water_l(sums.it_energy_j, config.wue_l_per_kwh)}
+    trees = [read_tree(books, cluster) for cluster in clusters] if wanted else []
+    known = {row["account"] for row in books.rows("SELECT DISTINCT account FROM payers") if row["account"]}
+    found = _known(wanted, known.union(*(one.accounts for one in trees)), "account")
+    if found is None or not tree:
+        return found
+    branches = [name for one in trees for account in found if account in one.accounts for name in one.branch(account)]
+    return list(dict.fromkeys([*found, *branches]))
 
 
-def _print_json(
-    config: KnownSite,
-    made: Report,
-    by: str,
-    first: date,
-    last: date,
-    missing: list[str],
-    factors: list[dict[str, Any]],
-) -> None:
-    import json
+def _people(books: Books, clusters: Sequence[str]) -> set[str]:
+    """Those who have jobs in the books, and those who belong to an account."""
+    rows = books.rows("SELECT DISTINCT user_name FROM payers UNION SELECT DISTINCT user_name FROM members")
+    return {row["user_name"] for row in rows if row["user_name"]}
 
-    meta = {
-        "version": __version__,
-        "site": config.site.name,
-        "timezone": config.site.timezone,
-        "by": by,
-        "first_day": first.isoformat(),
-        "last_day": last.isoformat(),
-        "not_accounted": missing,
-        "gpu_metered_j": made.gpu_metered_j,
-        "host_metered_j": made.host_metered_j,
-        "wue_l_per_kwh": config.wue_l_per_kwh,
-        "factors": factors,
-    }
-    document = {
-        "meta": meta,
-        "groups": [_with_water(config, group) for group in made.groups],
-        "idle": _with_water(config, made.idle),
-        "total": _with_water(config, made.total),
-    }
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+def _labels(books: Books) -> set[str]:
+    rows = books.rows("SELECT DISTINCT tags FROM payers WHERE tags IS NOT NULL")
+    return {key for row in rows for key in split_tags(row["tags"])}
+
+
+def _known(wanted: list[str] | None, known: Iterable[str], what: str) -> list[str] | None:
+    """The names that were asked for; WrongUseError, with the near one, for one that the books do not know."""
+    known = set(known)
+    for name in wanted or ():
+        if name not in known:
+            advice = "" if near(name, known) else _some(known, what)
+            raise WrongUseError(f"no {what} {name!r} in the books{near(name, known)}", advice)
+    return wanted
+
+
+def _some(known: set[str], what: str) -> str:
+    if not known:
+        return f"they know no {what} yet"
+    shown = sorted(known)[:8]
+    return f"they have {', '.join(shown)}{', …' if len(known) > len(shown) else ''}"

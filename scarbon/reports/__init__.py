@@ -26,7 +26,10 @@ FORMATS = {
 }
 
 
-def render(document: Document, format_: str, look: Look) -> str | bytes:
-    """The document in one of `FORMATS`, as `scarbon.pages.look.look` says; bytes only where the format is no text."""
+def render(document: Document, format_: str, look: Look | None = None) -> str | bytes:
+    """The document in one of `FORMATS`, as `scarbon.pages.look.look` says; bytes only where the format is no text.
+
+    Without a look only those can be made that have no language: table, csv and json.
+    """
     made: str | bytes = import_module(FORMATS[format_]).render(document, look)
     return made
