@@ -6,8 +6,8 @@ A job is listed whole, as in sacct: the window chooses the jobs, and does not cu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import hypot
+from dataclasses import dataclass, replace
+from math import hypot, inf
 from typing import Any
 
 from accounting.ledger.methods import METHODS
@@ -21,18 +21,24 @@ J_PER_KWH = 3.6e6
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs. None: no limit. Names match exactly; `job_ids` are raw ids, `labels` what sacct shows (`42_3`)."""
+    """Which jobs, as sacct chooses them. None: no limit; users by name or by number."""
 
     start_s: float | None = None
     end_s: float | None = None
     clusters: Sequence[str] | None = None
     users: Sequence[str] | None = None
+    uids: Sequence[int] | None = None
     accounts: Sequence[str] | None = None
     partitions: Sequence[str] | None = None
     qos: Sequence[str] | None = None
-    names: Sequence[str] | None = None
-    states: Sequence[str] | None = None
+    wckeys: Sequence[str] | None = None
+    names: Sequence[str] | None = None  # in small or large letters
+    nodes: Sequence[str] | None = None  # on any of them
+    nnodes: tuple[int, int] | None = None  # from, to; on how many
+    ncpus: tuple[int, int] | None = None
+    states: Sequence[str] | None = None  # in this state at some time of the window, or ended in it there
     jobs: Sequence[str] | None = None  # as typed: 42, 42_3, 42+1; 42 is the whole array or heterogeneous job
+    whole_hetjob: bool | None = None  # False: 42 is its first part alone; True: 42+1 is the whole job, too
     duplicates: bool = False  # earlier attempts of requeued jobs, too
     tags: Sequence[tuple[str, str]] = ()  # all of them (`accounting.tags`)
 
@@ -55,8 +61,9 @@ class JobUsage:
     qos: str | None
     wckey: str | None
     name: str | None
+    comment: str | None
     tags: Mapping[str, str]
-    nodes: str
+    nodes: str  # names with commas between them
     cpus: int
     memory_mb: float | None
     exit_code: str | None
@@ -78,22 +85,68 @@ class JobUsage:
     co2e_high_g: float | None = None
     uncertainty: Parts | None = None  # its parts; None where the energy is unknown
 
+    def elapsed_s(self, now_s: float) -> int:
+        """How long it ran, or has run by now: without the time in which it was suspended, as sacct counts."""
+        if self.start is None:
+            return 0
+        return max(int(now_s if self.end is None else self.end) - self.start - self.suspended_s, 0)
+
+    @property
+    def nnodes(self) -> int:
+        """How many nodes it was given."""
+        return len(self.nodes.split(",")) if self.nodes else 0
+
 
 def list_jobs(books: Books, chosen: JobFilter, accuracy: Accuracy | None = None) -> Iterator[JobUsage]:
-    """The chosen jobs in the order of their ids, as sacct lists them."""
+    """The chosen jobs in sacct's order: by cluster and submission, arrays behind the others of the same second."""
     accuracy = accuracy or Accuracy()
     values: dict[str, Any] = {}
+    chosen = _whole_hetjobs(books, chosen)
     rows = books.rows(_SELECT.format(where=_where(chosen, values), near=_near(chosen, values)), values)
+    if chosen.nnodes is not None:
+        least, most = chosen.nnodes
+        rows = [row for row in rows if least <= len(_nodes(row)) <= most]
     newest: dict[tuple[str, int], int] = {}
     if not chosen.duplicates:
         for row in rows:
             key = (row["cluster"], row["job_id"])
             newest[key] = max(newest.get(key, 0), row["submit_s"])
-    for row in rows:
-        if chosen.duplicates or newest[row["cluster"], row["job_id"]] == row["submit_s"]:
-            job = _job(row, accuracy)
-            if all(job.tags.get(key) == value for key, value in chosen.tags):
-                yield job
+    for row in sorted(rows, key=_order):
+        if not chosen.duplicates and newest[row["cluster"], row["job_id"]] != row["submit_s"]:
+            continue
+        if chosen.nodes is not None and not _nodes(row) & set(chosen.nodes):
+            continue
+        job = _job(row, accuracy)
+        if all(job.tags.get(key) == value for key, value in chosen.tags):
+            yield job
+
+
+def _nodes(row: Row) -> set[str]:
+    return set(row["nodes"].split(",")) if row["nodes"] else set()
+
+
+def _order(row: Row) -> tuple[str, int, int, float, int]:
+    array, _, task = row["label"].partition("_")
+    if not task:
+        return row["cluster"], row["submit_s"], 0, 0.0, row["job_id"]
+    # The tasks that wait are one row, `42_[4-9]`, behind those that began.
+    return row["cluster"], row["submit_s"], int(array), float(task) if task.isdecimal() else inf, row["job_id"]
+
+
+def _whole_hetjobs(books: Books, chosen: JobFilter) -> JobFilter:
+    """With the number of the heterogeneous job for each of its parts that was named, where the whole is asked for."""
+    if not chosen.whole_hetjob or chosen.jobs is None:
+        return chosen
+    values: dict[str, Any] = {}
+    numbers = [int(job) for job in chosen.jobs if job.isdecimal() and int(job) < _TOO_LARGE]
+    of_numbers = f"SELECT label FROM attempts WHERE {one_of('job_id', numbers, values)}"
+    labels = [row["label"] for row in books.rows(of_numbers, values)] if numbers else []
+    whole = {name.partition("+")[0] for name in (*labels, *chosen.jobs) if "+" in name}
+    return replace(chosen, jobs=[*chosen.jobs, *sorted(whole)])
+
+
+#: What a database's integer does not hold.
+_TOO_LARGE = 2**63
 
 
 def _rank(alias: str) -> str:
@@ -127,7 +180,6 @@ JOIN attempts a ON a.attempt_id = near.attempt_id
 LEFT JOIN usage_days u ON u.attempt_id = a.attempt_id
 WHERE {{where}}
 GROUP BY a.attempt_id
-ORDER BY a.cluster, a.job_id, a.submit_s
 """
 
 
@@ -137,11 +189,13 @@ def _near(chosen: JobFilter, values: dict[str, Any]) -> str:
     Left to choose among the conditions of `_where`, databases go through all of a user's jobs, or everybody's.
     """
     if chosen.jobs is not None:
-        conditions = [condition for job in chosen.jobs for condition in _one_job(job, values)]
+        conditions = list(_named(chosen, values))
     else:
+        # By number a user is in no index.
+        by_name = [("user_name", chosen.users)] if chosen.uids is None else []
         names = [
             one_of(column, wanted, values)
-            for column, wanted in (("user_name", chosen.users), ("account", chosen.accounts))
+            for column, wanted in (*by_name, ("account", chosen.accounts))
             if wanted is not None
         ]
         conditions = [" AND ".join([*names[:1], *span]) or "1 = 1" for span in _spans(chosen, values)]
@@ -164,17 +218,20 @@ def _spans(chosen: JobFilter, values: dict[str, Any]) -> Iterator[list[str]]:
         yield [f"span = {span}", f"submit_s > :span{span}", *until]
 
 
-def _one_job(job: str, values: dict[str, Any]) -> Iterator[str]:
-    """A job by what was typed: a whole label, or the number of an array or heterogeneous job.
+def _named(chosen: JobFilter, values: dict[str, Any]) -> Iterator[str]:
+    """The jobs as they were typed: whole labels, raw ids, and the numbers of arrays and heterogeneous jobs.
 
     Labels are ordered by their bytes, so those that begin with `42_` or `42+` lie between two bounds.
     """
-    yield one_of("label", [job], values)
-    if job.isdecimal():
+    jobs = chosen.jobs or ()
+    numbers = [job for job in jobs if job.isdecimal()]
+    yield one_of("label", jobs, values)
+    if ids := [int(job) for job in numbers if int(job) < _TOO_LARGE]:
+        yield one_of("job_id", ids, values)
+    for job in numbers:
         yield _between(f"{job}_", f"{job}`", values)
-        yield _between(f"{job}+", f"{job},", values)
-        if int(job) < 2**63:  # what a database's integer holds
-            yield one_of("job_id", [int(job)], values)
+        if chosen.whole_hetjob is not False:
+            yield _between(f"{job}+", f"{job},", values)
 
 
 def _between(first: str, beyond: str, values: dict[str, Any]) -> str:
@@ -192,16 +249,50 @@ def _where(chosen: JobFilter, values: dict[str, Any]) -> str:
         values["start_s"] = chosen.start_s
         parts.append("(a.end_s IS NULL OR a.end_s >= :start_s)")
     for column, wanted in (
-        ("a.cluster", chosen.clusters), ("a.user_name", chosen.users), ("a.account", chosen.accounts),
-        ("a.partition_name", chosen.partitions), ("a.qos", chosen.qos), ("a.name", chosen.names),
-        ("a.state", chosen.states),
+        ("a.cluster", chosen.clusters), ("a.account", chosen.accounts), ("a.partition_name", chosen.partitions),
+        ("a.qos", chosen.qos), ("a.wckey", chosen.wckeys),
+        ("LOWER(a.name)", None if chosen.names is None else [name.lower() for name in chosen.names]),
     ):  # fmt: skip
         if wanted is not None:
             parts.append(one_of(column, wanted, values))
+    people = [
+        one_of(column, wanted, values)
+        for column, wanted in (("a.user_name", chosen.users), ("a.uid", chosen.uids))
+        if wanted is not None
+    ]
+    if people:
+        parts.append(f"({' OR '.join(people)})")
+    if chosen.ncpus is not None:
+        values |= {"least_cpus": chosen.ncpus[0], "most_cpus": chosen.ncpus[1]}
+        parts.append("a.cpus BETWEEN :least_cpus AND :most_cpus")
+    if chosen.states is not None:
+        parts.append(f"({' OR '.join(_in_state(state, chosen, values) for state in chosen.states)})")
     if chosen.tags:  # which of them, the comments' readers say
         values["tagged"] = "%scarbon:%"
         parts.append("a.comment LIKE :tagged")
     return " AND ".join(parts)
+
+
+def _in_state(state: str, chosen: JobFilter, values: dict[str, Any]) -> str:
+    """Whether an attempt was in a state at some time of the window; of a state in which jobs end, whether it did there.
+
+    These are the bounds of Slurm 22.05's accounting, except that a job is taken to wait from its submission on, and
+    that of suspensions only the total is known.
+    """
+    begun = "a.start_s IS NOT NULL" if chosen.end_s is None else "a.start_s < :end_s"
+    begins = "a.start_s IS NOT NULL" if chosen.start_s is None else "a.start_s > :start_s"
+    ends = "a.end_s IS NOT NULL" if chosen.start_s is None else "a.end_s > :start_s"
+    if state == "PENDING":
+        return f"({begins} OR a.start_s IS NULL AND (a.end_s IS NULL OR {ends}))"
+    if state == "RUNNING":
+        return f"({begun} AND ({ends} OR a.end_s IS NULL AND a.state = 'RUNNING'))"
+    if state == "SUSPENDED":
+        was = "a.state = 'SUSPENDED' OR a.suspended_s > 0"
+        return f"({begun} AND ({was}) AND (a.end_s IS NULL OR {ends}))"
+    ended = one_of("a.state", [state], values)
+    since = "a.end_s IS NOT NULL" if chosen.start_s is None else "a.end_s >= :start_s"
+    until = "1 = 1" if chosen.end_s is None else "a.end_s <= :end_s"
+    return f"({ended} AND {since} AND {until})"
 
 
 def _job(row: Row, accuracy: Accuracy) -> JobUsage:
@@ -233,6 +324,7 @@ def _job(row: Row, accuracy: Accuracy) -> JobUsage:
         qos=row["qos"],
         wckey=row["wckey"],
         name=row["name"],
+        comment=row["comment"],
         tags=parse_tags(row["comment"]),
         nodes=row["nodes"],
         cpus=row["cpus"],

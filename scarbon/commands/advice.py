@@ -75,9 +75,9 @@ def advice(config_option: str | None, /, as_json: bool, **options: Any) -> None:
     """
     config = site(config_option)
     now_s = time.time()
-    # What an attempt used before it was requeued came to nothing, too.
-    chosen = replace(job_filter(config, options, now_s, since="now-30days"), duplicates=True)
     with open_books(config) as books:
+        # What an attempt used before it was requeued came to nothing, too.
+        chosen = replace(job_filter(config, books, options, now_s, since="now-30days"), duplicates=True)
         jobs = [job for job in list_jobs(books, chosen, accuracy(config)) if job.start is not None]
         if not jobs:
             raise UserError("there are no jobs to learn from", "choose others, with -u, -A, -S; see scarbon jobs")

@@ -46,8 +46,8 @@ def statement(config_option: str | None, /, **options: Any) -> None:
     """
     config = site(config_option)
     now_s = time.time()
-    chosen = job_filter(config, options, now_s)
     with open_books(config) as books:
+        chosen = job_filter(config, books, options, now_s)
         jobs = [job for job in list_jobs(books, chosen) if job.start is not None]
         if not jobs:
             raise UserError("none of the chosen jobs has started", "choose others, with -S, -u, -j; see scarbon jobs")

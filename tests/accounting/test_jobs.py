@@ -168,8 +168,8 @@ def test_a_job_by_what_was_typed(ledger: Ledger, typed: list[str], labels: list[
     assert ids(booked(ledger, ARRAY), jobs=typed) == labels
 
 
-def test_the_order_is_that_of_slurms_numbers(ledger: Ledger) -> None:
-    assert ids(booked(ledger, ARRAY)) == ["7+0", "8_0", "8_1", "8_2", "80", "80_1"]
+def test_the_order_is_that_of_sacct(ledger: Ledger) -> None:
+    assert ids(booked(ledger, ARRAY)) == ["7+0", "80", "8_0", "8_1", "8_2", "80_1"]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_windows_users_and_accounts_choose_the_jobs_that_they_say(books: Books) 
         ):
             expected = [
                 str(one.job_id)
-                for one in JOBS
+                for one in sorted(JOBS, key=lambda one: (one.submit_s, one.job_id))
                 if (end_s is None or one.submit_s < end_s)
                 and (start_s is None or one.end_s is None or one.end_s >= start_s)
                 and (users is None or one.user in users)

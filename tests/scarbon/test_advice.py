@@ -109,7 +109,7 @@ def test_a_forecast_that_fails_costs_nothing_else(
 
 
 def test_no_jobs_to_learn_from(booked: Site) -> None:
-    assert "no jobs to learn from" in booked.scarbon("advice", "-u", "nobody-here").refused()
+    assert "no jobs to learn from" in booked.scarbon("advice", "-u", "nobody").refused()
 
 
 def test_marginal_rates_where_the_site_has_them(mine: Site, service: Service) -> None:

@@ -28,6 +28,7 @@ JOB = JobUsage(
     qos="normal",
     wckey=None,
     name="train|all",
+    comment="a note",
     tags={"project": "x", "phase": "train"},
     nodes="n1,n2,n3",
     cpus=24,
@@ -72,6 +73,10 @@ def show(field: str, job: JobUsage = JOB, style: Style = STYLE) -> str:
         ("Coverage", "93.7%"),
         ("Elapsed", "1-01:00:00"),  # end − start − suspended = 90,000 s
         ("ElapsedRaw", "90000"),
+        ("CPUTimeRAW", "2160000"),  # times 24 CPUs
+        ("CPUTime", "25-00:00:00"),
+        ("AllocNodes", "3"),
+        ("Comment", "a note"),
         ("Start", "2026-09-21T16:13:30"),  # 14:13:30 UTC
         ("End", "2026-09-22T17:14:31"),
         ("FacilityEnergy", "13.2 kWh"),
@@ -139,6 +144,39 @@ def test_times_as_slurm_time_format_says(monkeypatch: pytest.MonkeyPatch, wanted
     assert show("Start") == text
 
 
+#: 16:13:30 in Paris on Monday, 21 September 2026.
+@pytest.mark.parametrize(
+    ("days", "text"),
+    [
+        (0, "16:13:30"),
+        (1, "Ystday 16:13"),
+        (-1, "Tomorr 16:13"),
+        (2, "21 Sep 16:13"),
+        (-2, "Mon 16:13"),
+        (-6, "Mon 16:13"),
+        (-7, "21 Sep 16:13"),
+        (365, "21 Sep 2026"),
+    ],
+)
+def test_times_relative_to_the_present(monkeypatch: pytest.MonkeyPatch, days: int, text: str) -> None:
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
+    assert show("Start", style=replace(STYLE, now_s=JOB.start + days * 86_400)) == text  # type: ignore[operator]
+
+
+def test_a_job_that_was_cancelled_while_it_waited() -> None:
+    cancelled = replace(PENDING, end=1_790_000_100, state="CANCELLED")
+    assert [show(name, cancelled) for name in ("Start", "Elapsed", "End")] == [
+        "None", "00:00:00", "2026-09-21T16:15:00",
+    ]  # fmt: skip
+
+
+def test_one_unit_for_all_of_them() -> None:
+    """36 MJ are 10 kWh, 792 g are 0.792 kg."""
+    kilo = replace(STYLE, unit="K")
+    assert [show(name, style=kilo) for name in ("GpuEnergy", "CO2e", "CO2eMarket")] == ["10.0 kWh", "0.792 kg", ""]
+    assert show("GpuEnergy", style=replace(STYLE, unit="M")) == "0.0100 MWh"
+
+
 # --- the format
 
 
@@ -155,14 +193,37 @@ def test_the_default_format_and_every_field_are_known() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("job", "JobID"),  # as sacct: the first in the alphabet that begins so
+        ("jobn", "JobName"),
+        ("n", "NCPUS"),
+        ("elapsed", "Elapsed"),
+        ("elapsedr", "ElapsedRaw"),
+        ("s", "Start"),  # and not SCI, which sacct does not have
+        ("co2", "CO2e"),
+        ("gpu", "GpuEnergy"),
+    ],
+)
+def test_a_name_may_be_cut_short(text: str, name: str) -> None:
+    assert [field.name for field in parse_format(text)] == [name]
+
+
+def test_all_of_them() -> None:
+    assert [field.name for field in parse_format("State,all")] == [
+        "State", *sorted((field.name for field in FIELDS.values()), key=str.lower),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("text", "name", "advice"),
     [
-        ("JobId,CO2", "'CO2'", "did you mean CO2e?"),
+        ("JobId,CO2eMarkt", "'CO2eMarkt'", "did you mean CO2eMarket?"),
         ("GPUEnergie", "'GPUEnergie'", "did you mean GpuEnergy?"),
         ("xyzzy", "'xyzzy'", "--helpformat"),
-        ("JobID%", "'JobID%'", "did you mean JobID?"),
         ("JobID%a", "'JobID%a'", "did you mean JobID?"),
-        ("JobID,,User", "''", "--helpformat"),
+        ("JobID,MaxRSS", "the books do not keep sacct's MaxRSS", "ask sacct"),
+        (",", "','", "--helpformat"),
         ("", "''", "--helpformat"),
     ],
 )
@@ -202,6 +263,10 @@ def test_a_cell(text: str, width: int, line: str) -> None:
 def test_numbers_and_durations_are_never_cut() -> None:
     assert cell("61-05:00:00", 10, "Elapsed") == "61-05:00:00 "
     assert cell("1234567", 6, "NGPUs") == "1234567 "
+
+
+def test_a_time_is_cut_without_a_mark() -> None:
+    assert cell("2026-09-21T16:13:30", 10, "Start") == "2026-09-21 "
 
 
 def test_the_header_is_cut_without_a_mark_and_underlined() -> None:

@@ -20,9 +20,9 @@ EVER = ("-S", "2026-01-01")
 
 FIELDS_OF_JSON = {
     "cluster", "job_id", "job_id_raw", "submit", "start", "end", "state", "user", "account", "partition", "qos",
-    "wckey", "name", "gpus", "gpu_seconds", "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j",
-    "co2e_location_g", "co2e_market_g", "co2e_embodied_g", "co2e_low_g", "co2e_high_g", "intensity_g_per_kwh", "pue",
-    "coverage", "method",
+    "wckey", "name", "exit_code", "nodes", "elapsed_s", "uid", "gpus", "gpu_seconds", "gpu_energy_j", "host_energy_j",
+    "it_energy_j", "facility_energy_j", "co2e_location_g", "co2e_market_g", "co2e_embodied_g", "co2e_low_g",
+    "co2e_high_g", "intensity_g_per_kwh", "pue", "coverage", "method",
 }  # fmt: skip
 
 Row = dict[str, str]
@@ -48,14 +48,19 @@ def listed(site: Site, *words: str) -> list[str]:
 
 
 def ids(rows: list[Row], chosen: Callable[[Row], bool] = lambda row: True) -> list[str]:
-    rows = sorted((row for row in rows if chosen(row)), key=lambda row: (int(row["JobIDRaw"]), int(row["Submit"])))
-    return [row["JobID"] for row in rows]
+    return [row["JobID"] for row in sorted((row for row in rows if chosen(row)), key=sacct_order)]
+
+
+def sacct_order(row: Row) -> tuple[int, int, int, int]:
+    """As sacct lists jobs: by their submission, and arrays task by task behind the others of the same second."""
+    array, _, task = row["JobID"].partition("_")
+    return int(row["Submit"]), int(array) if task else 0, int(task or 0), int(row["JobIDRaw"])
 
 
 # --- which jobs
 
 
-def test_all_jobs_in_the_order_of_their_numbers(booked: Site, dump: list[Row]) -> None:
+def test_all_jobs_in_the_order_of_sacct(booked: Site, dump: list[Row]) -> None:
     assert listed(booked, "-a", *EVER) == ids(newest(dump))
 
 
@@ -84,15 +89,16 @@ def test_a_letter_chooses_by_its_column(booked: Site, dump: list[Row], letter: s
 def test_letters_and_lists_together(booked: Site, dump: list[Row]) -> None:
     expected = ids(newest(dump), lambda row: row["User"] in ("ada", "bob") and row["Account"] == "phys")
     assert expected
-    assert listed(booked, "-u", "ada, bob,nobody-of-that-name", "-A", "phys", *EVER) == expected
-    assert listed(booked, "-u", "nobody-of-that-name", *EVER) == []
+    assert listed(booked, "-u", "ada, bob,nobody", "-A", "phys", *EVER) == expected
+    assert listed(booked, "-u", "ada", "-u", "bob", "-A", "phys", *EVER) == expected
+    assert listed(booked, "-u", "nobody", *EVER) == []  # who is a user of this host, without jobs
 
 
 @pytest.mark.parametrize(("typed", "states"), [("cd", {"COMPLETED"}), ("F,CANCELLED", {"FAILED", "CANCELLED"})])
 def test_states_by_their_short_and_long_names(booked: Site, dump: list[Row], typed: str, states: set[str]) -> None:
     expected = ids(newest(dump), lambda row: row["State"].split()[0] in states)
     assert expected
-    assert listed(booked, "-a", "-s", typed, *EVER) == expected
+    assert listed(booked, "-a", "-s", typed, *EVER, "-E", "now") == expected
 
 
 def test_a_job_by_its_number_is_found_whenever_it_was(booked: Site, dump: list[Row]) -> None:
@@ -154,7 +160,7 @@ def test_who_when_and_how_it_ended_are_slurms_own(booked: Site, dump: list[Row])
     shown = [dict(zip(fields.split(","), line.split("|"), strict=True)) for line in out[1:]]
     assert out[0] == fields.replace(",", "|")
     expected = []
-    for row in sorted(dump, key=lambda row: (int(row["JobIDRaw"]), int(row["Submit"]))):
+    for row in sorted(dump, key=sacct_order):
         if row["State"] == "RUNNING":
             continue  # it has run until now
         elapsed_s = 0 if row["Start"] == "Unknown" else int(row["End"]) - int(row["Start"])
@@ -234,7 +240,104 @@ def test_a_job_that_never_started_has_no_figures(booked: Site, dump: list[Row]) 
         assert (job["start"], job["gpu_seconds"], job["it_energy_j"], job["coverage"]) == (None, 0, None, None)
 
 
+def test_where_it_ran_and_on_how_much(booked: Site, dump: list[Row]) -> None:
+    on_n1 = ids(newest(dump), lambda row: row["NodeList"] in ("n1", "n[1-2]"))
+    on_both = ids(newest(dump), lambda row: row["NodeList"] == "n[1-2]")
+    assert on_n1 and on_both and on_n1 != on_both
+    assert listed(booked, "-a", "-N", "n1", *EVER) == on_n1
+    assert listed(booked, "-a", "-N", "n[1-2]", "-i", "2", *EVER) == on_both
+    assert listed(booked, "-a", "-i", "0", *EVER) == ids(newest(dump))
+    sizes = sorted({int(row["NCPUS"]) for row in newest(dump)})
+    assert len(sizes) > 2
+    middle = ids(newest(dump), lambda row: sizes[1] <= int(row["NCPUS"]) <= sizes[-2])
+    assert listed(booked, "-a", "-I", f"{sizes[1]}-{sizes[-2]}", *EVER) == middle
+
+
+def test_tasks_by_their_ranges(booked: Site, dump: list[Row]) -> None:
+    task = next(row for row in dump if "_" in row["JobID"])
+    array = task["JobID"].partition("_")[0]
+    odd = ids(newest(dump), lambda row: row["JobID"] in (f"{array}_1", f"{array}_3"))
+    assert odd
+    assert listed(booked, "-j", f"{array}_[1-4:2]") == odd
+    assert listed(booked, "-j", f"{array}_[1,3%2]") == odd
+    both = ids(newest(dump), lambda row: row["JobID"] in (*odd, newest(dump)[0]["JobID"]))
+    assert listed(booked, "-j", f"{array}_[1,3],{newest(dump)[0]['JobID']}") == both
+
+
+def test_the_last_of_u_and_a_holds(booked: Site, dump: list[Row]) -> None:
+    assert listed(booked, "-a", "-u", "ada", *EVER) == ids(newest(dump), lambda row: row["User"] == "ada")
+    assert listed(booked, "-u", "ada", "-a", *EVER) == ids(newest(dump))
+
+
+def test_a_number_is_slurms_own_also_where_this_host_has_another_name_for_it(
+    booked: Site, dump: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = next(row["UID"] for row in dump if row["User"] == "ada")
+    expected = ids(newest(dump), lambda row: row["User"] == "ada")
+    assert listed(booked, "-u", uid, *EVER) == expected
+    monkeypatch.setattr(os, "getuid", lambda: int(uid))  # nobody's on this host, somebody's in the books
+    assert listed(booked, *EVER) == expected
+
+
+def test_names_in_large_letters(booked: Site, dump: list[Row]) -> None:
+    expected = ids(newest(dump), lambda row: row["Account"] == "phys" and row["JobName"] == "md")
+    assert expected
+    assert listed(booked, "-a", "-A", "PHYS", "--name", "MD", *EVER) == expected
+
+
 # --- forms
+
+
+@pytest.mark.parametrize(
+    ("words", "header"),
+    [
+        (["-b"], "JobID|State|ExitCode"),
+        (["-b", "-o", "User"], "User|JobID|State|ExitCode"),
+        (["-o", "User", "-o", "co2e"], "User|CO2e"),
+    ],
+)
+def test_fields_by_several_options(booked: Site, words: list[str], header: str) -> None:
+    assert booked.good("jobs", "-P", *words, *EVER).out.splitlines()[0] == header
+
+
+def test_the_long_form_has_every_figure(booked: Site) -> None:
+    names = booked.good("jobs", "-P", "-l", *EVER).out.splitlines()[0].split("|")
+    assert {"JobID", "GpuEnergy", "CO2e", "CO2eLow", "CO2eHigh", "CO2eMarket", "CO2eEmbodied", "Method"} < set(names)
+
+
+def test_the_environments_format(booked: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACCT_FORMAT", "jobid%20,MaxRSS%8,state")
+    assert booked.good("jobs", "-P", *EVER).out.splitlines()[0] == "JobID|State"
+    monkeypatch.setenv("SCARBON_FORMAT", "jobid,co2e")
+    assert booked.good("jobs", "-P", *EVER).out.splitlines()[0] == "JobID|CO2e"
+    assert booked.good("jobs", "-P", "-b", *EVER).out.splitlines()[0] == "JobID|State|ExitCode"
+    monkeypatch.setenv("SCARBON_FORMAT", "jobid,co2")
+    monkeypatch.setenv("SCARBON_FORMAT", "jobid,bogus")
+    assert "SCARBON_FORMAT: no such field: 'bogus'" in booked.scarbon("jobs").refused(2)
+
+
+def test_yaml_is_the_json(booked: Site) -> None:
+    yaml = pytest.importorskip("yaml")
+    document = booked.good("jobs", "-a", "--json", *EVER).json
+    other = yaml.safe_load(booked.good("jobs", "-a", "--yaml", *EVER).out)
+    assert other["jobs"] == document["jobs"]
+
+
+def test_long_options_may_be_cut_short(booked: Site) -> None:
+    window = ["--start=2026-01-01", "--end", "now"]
+    assert booked.good("jobs", "--allu", "--noh", *window).out == booked.good("jobs", "-a", "-n", *EVER).out
+
+
+def test_the_window_in_words(booked: Site) -> None:
+    said = booked.good("jobs", "-v", "-s", "F,TO", "-S", "2026-09-01", "-E", "2026-09-30").err
+    assert "FAILED,TIMEOUT in the window from 2026-09-01T00:00:00 to 2026-09-30T00:00:00" in said
+
+
+def test_states_without_times_are_those_of_the_moment(booked: Site, dump: list[Row]) -> None:
+    running = ids(newest(dump), lambda row: row["State"] == "RUNNING")
+    assert listed(booked, "-a", "-s", "R") == running
+    assert listed(booked, "-a", "-s", "CD") == []
+    assert listed(booked, "-a", "-s", "CD", *EVER) == []  # who ended in that very second
 
 
 def test_the_table_is_as_wide_as_it_says(booked: Site) -> None:
@@ -297,11 +400,25 @@ def test_an_empty_answer_is_an_empty_table(booked: Site) -> None:
         (["-s", "SLEEPING"], "no such state: 'SLEEPING'; use one of BOOT_FAIL,"),
         (["-M", "alpha"], "no cluster 'alpha' in the configuration; it has beta"),
         (["-j", "123.batch"], "123.batch names a step, and energy is accounted by job; ask for 123"),
-        (["-j", "1001,7_x"], "'7_x' is no job id; write 42, 42_3 or 42+1"),
+        (["-j", "1001,7_x"], "'7_x' is no job id; write 42, 42_3, 42_[1-3] or 42+1"),
+        (["-j", "7_[1-"], "'7_[1-' is no job id"),
+        (["-j", "7_[3:2]"], "'7_[3:2]' is no job id"),
+        (["-j", "7_[0-9999999]"], "names more than 10,000 tasks; ask for all of them: 7"),
         (["-j", ""], "'' names nothing"),
+        (["-u", "addda"], "no user 'addda' in the books; did you mean ada?"),
+        (["-A", "pyhs"], "no account 'pyhs' in the books; did you mean phys?"),
+        (["-r", "gpuu"], "no partition 'gpuu' in the books; did you mean gpu?"),
+        (["-q", "norml"], "no QOS 'norml' in the books; did you mean normal?"),
+        (["-W", "x"], "no WCKey 'x' in the books"),
+        (["-i", "2-"], "-i '2-' is no number; write for example -i 2 or -i 2-4"),
+        (["-N", "n[1-"], "cannot read the nodes 'n[1-'"),
+        (["-s", "COMPLETE"], "no such state: 'COMPLETE'; did you mean COMPLETED?"),
+        (["-T"], "sacct's -T is not taken: times cut to the window"),
+        (["-g", "users"], "sacct's -g is not taken: the books keep no groups; choose by account"),
+        (["-o", "JobID,Timelimit"], "the books do not keep sacct's Timelimit"),
         (["-A", ","], "',' names nothing"),
-        (["-u", "99999999"], "no user has the number 99999999 here"),
-        (["-u", "9" * 30], f"no user has the number {'9' * 30} here"),
+        (["-u", "99999999"], "no user has the number 99999999 here or in the books"),
+        (["-u", "9" * 30], f"no user has the number {'9' * 30} here or in the books"),
         (["-S", "tomorow"], "cannot read the time 'tomorow'; write for example"),
         (["-S", "2026-10-02", "-E", "2026-10-01"], "the window ends before it begins; check -S and -E"),
     ],
@@ -313,7 +430,9 @@ def test_what_cannot_be_meant(booked: Site, words: list[str], says: str) -> None
 def test_a_caller_without_a_name(booked: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container the caller's number may be nobody's."""
     monkeypatch.setattr(os, "getuid", lambda: 99_999_999)
-    assert "no user has the number 99999999 here; name the user with -u" in booked.scarbon("jobs").refused(code=2)
+    assert "no user has the number 99999999 here or in the books; name the user with -u" in booked.scarbon(
+        "jobs"
+    ).refused(code=2)
 
 
 def test_a_number_that_no_database_holds_is_nobody(booked: Site) -> None:

@@ -113,7 +113,7 @@ def test_the_spread_of_the_embodied_figures(booked: Site) -> None:
 
 
 def test_nothing_to_state(booked: Site) -> None:
-    assert "none of the chosen jobs has started" in booked.scarbon("statement", "-u", "nobody-here").refused()
+    assert "none of the chosen jobs has started" in booked.scarbon("statement", "-u", "nobody").refused()
 
 
 @pytest.mark.parametrize("words", [["--format", "pdf"], ["-s", "SLEEPING"], ["-j", "x"]])

@@ -64,6 +64,24 @@ def test_energy(joules: float | None, text: str) -> None:
     assert units.energy(joules) == text
 
 
+@pytest.mark.parametrize(
+    ("joules", "prefix", "text"),
+    [
+        (3.6e6, "K", "1.00 kWh"),
+        (0, "K", "0 kWh"),
+        (3.6, "K", "0.00000100 kWh"),
+        (45e9, "K", "12500 kWh"),
+        (45e9, "M", "12.5 MWh"),
+        (3.5999e6, "K", "1.00 kWh"),
+        (3.5963e6, "K", "0.999 kWh"),
+        (3.6e12, "G", "1.00 GWh"),
+        (-1.8e6, "K", "-0.500 kWh"),
+    ],
+)
+def test_energy_in_the_unit_that_was_asked_for(joules: float, prefix: str, text: str) -> None:
+    assert units.energy(joules, prefix=prefix) == text
+
+
 def test_what_is_unknown_is_named_as_the_caller_says() -> None:
     assert units.energy(None, "?") == units.mass(None, "?") == units.share(None, "?") == "?"
 
