@@ -1,13 +1,14 @@
 """A report as one HTML file: nothing is fetched, light and dark, for the screen and for paper.
 
-The shipped template is made of blocks; a site's own extends `scarbon/report.html.j2` and replaces some, or stands alone.
-Templates run in a sandbox, and what they write of names is escaped.
+The shipped template is made of blocks; a site's own extends `scarbon/report.html.j2` and replaces some, or stands
+alone. Templates run in a sandbox, and what they write of names is escaped.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from jinja2 import (
     BaseLoader,
@@ -19,6 +20,7 @@ from jinja2 import (
     TemplateSyntaxError,
 )
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
 
 from accounting.document import Document
 from scarbon.errors import UserError
@@ -58,6 +60,7 @@ def _environment(language: Language, template: Path | None) -> ImmutableSandboxe
         loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
@@ -66,6 +69,23 @@ def _environment(language: Language, template: Path | None) -> ImmutableSandboxe
     installed.install_gettext_translations(language.translations, newstyle=True)
     environment.globals["lang"] = language.tag
     return environment
+
+
+def _printable(value: object) -> object:
+    """Text without what steers a page instead of standing on it: control characters, and half of a character.
+
+    Those that turn the direction of writing would turn that of the text after them, too.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join("\N{REPLACEMENT CHARACTER}" if _steers(letter) else letter for letter in value)
+
+
+def _steers(letter: str) -> bool:
+    return category(letter) in ("Cc", "Cf", "Cs") and letter not in _JOINERS
+
+
+_JOINERS = "\N{SOFT HYPHEN}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 
 
 def _explained(error: Exception, template: Path) -> UserError:

@@ -1,4 +1,4 @@
-"""A site's logo as a data URI: it stands in the page itself, as a picture, in which no script runs and nothing is fetched."""
+"""A site's logo as a data URI: it stands in the page as a picture, in which no script runs and nothing is fetched."""
 
 from __future__ import annotations
 

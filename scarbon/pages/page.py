@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
@@ -113,9 +114,9 @@ class Page:
         interval = ""
         if sums.co2e_low_g is not None and sums.co2e_high_g is not None:
             low, high = language.mass(sums.co2e_low_g), language.mass(sums.co2e_high_g)
-            interval = language.text("95 %% interval: %(low)s to %(high)s", low=low, high=high)
-        value = f"{language.mass(sums.co2e_location_g)}\N{NO-BREAK SPACE}CO₂e"
-        return Fact(language.text("Emissions from electricity, location-based"), value, interval, "location")
+            interval = language.text("95%% interval: %(low)s to %(high)s", low=low, high=high)
+        label = language.text("Emissions from electricity, location-based")
+        return Fact(label, self._emissions(sums.co2e_location_g), interval, "location")
 
     @cached_property
     def comparisons(self) -> tuple[Fact, ...]:
@@ -218,7 +219,7 @@ class Page:
     def chart(self) -> Chart | None:
         """The course of the period; None where it has one point or none."""
         document, language = self.document, self.language
-        if len(self.points) < 2:
+        if len(self.points) < 2 or not self._known_points:
             return None
         name = language.short_day if document.step == "day" else language.short_month
         values = [
@@ -351,7 +352,7 @@ class Page:
 
     @property
     def _mean_before(self) -> float | None:
-        """The mean of the period before, for a day or a month as the points are; None where the books lack some of it."""
+        """The period before, for a day or a month as the points are; None where the books lack some of it."""
         before = self.document.before
         if before is None or before.accounted < 1:
             return None
@@ -360,17 +361,20 @@ class Page:
             return None
         return total / (before.period.days if self.document.step == "day" else _months(before.period))
 
+    @property
+    def _known_points(self) -> list[tuple[Point, tuple[float | None, float | None]]]:
+        """The points of which anything is known, with what the chart shows of jobs and of idle time."""
+        shown = [
+            (one, (one.jobs_co2e_g, one.idle_co2e_g) if self.by_emissions else (one.jobs_energy_j, one.idle_energy_j))
+            for one in self.points
+        ]
+        return [(one, parts) for one, parts in shown if any(part is not None for part in parts)]
+
     def _extremes(self) -> dict[str, str]:
         language = self.language
         name = language.short_day if self.document.step == "day" else language.short_month
         show = language.mass if self.by_emissions else language.energy
-        sums = []
-        for one in self.points:
-            parts = (one.jobs_co2e_g, one.idle_co2e_g) if self.by_emissions else (one.jobs_energy_j, one.idle_energy_j)
-            if any(part is not None for part in parts):
-                sums.append((sum(part or 0.0 for part in parts), name(one.first_day)))
-        if not sums:
-            return {"largest": language.text("unknown"), "smallest": language.text("unknown")}
+        sums = [(sum(part or 0.0 for part in parts), name(one.first_day)) for one, parts in self._known_points]
         ends = {"largest": max(sums, key=lambda one: one[0]), "smallest": min(sums, key=lambda one: one[0])}
         return {end: f"{show(figure)} ({when})" for end, (figure, when) in ends.items()}
 
@@ -432,7 +436,7 @@ class Page:
         for adjustment in document.adjustments:
             yield language.text(
                 "An adjustment of the closed month %(month)s is in the total: %(reason)s",
-                month=adjustment.of,
+                month=language.month(date.fromisoformat(f"{adjustment.of}-01")),
                 reason=adjustment.reason,
             )
         if document.closed_s is not None:

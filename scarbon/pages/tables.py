@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
 from accounting.document import Document
 from accounting.report import Sums
-from accounting.sections import Point
+from accounting.sections import Point, Reconciliation
 from accounting.statement import water_l
 from scarbon.pages.languages import Language
 from scarbon.pages.words import by_word, group_name, kind_word
@@ -23,11 +23,12 @@ from scarbon.reports.printed import ENERGY_J, HOURS_S, MASS_G, WATER_L, Ladder, 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands over a column; figures are set to the right."""
+    """What stands over a column: of figures, which are set to the right, of names, or of words that are kept whole."""
 
     label: str
     unit: str = ""
     figures: bool = True
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,7 @@ def in_detail(document: Document, language: Language) -> Table:
         return _column(language, label, parts, total, figure, ladder)
 
     columns = [
-        _Column(
-            Heading(language.text("Jobs")), [_count(language, part) for part in parts], language.number(total.jobs)
-        ),
+        _Column(Heading(language.text("Jobs")), [_jobs(language, part) for part in parts], language.number(total.jobs)),
         made(language.text("GPU time"), lambda sums: sums.gpu_seconds, HOURS_S),
         made(language.text("GPU energy"), lambda sums: sums.gpu_energy_j, ENERGY_J),
         made(language.text("Rest of the nodes"), lambda sums: sums.host_energy_j, ENERGY_J),
@@ -114,11 +113,11 @@ def top_jobs(document: Document, language: Language) -> Table:
     emissions = column([job.co2e_location_g for job in jobs], None, MASS_G)
     hours = column([job.gpu_seconds for job in jobs], None, HOURS_S)
     headings = (
-        Heading(language.text("Job")),
+        Heading(language.text("Job"), figures=False, whole=True),
         Heading(language.text("Name"), figures=False),
         Heading(language.text("User"), figures=False),
         Heading(language.text("Account"), figures=False),
-        Heading(language.text("State"), figures=False),
+        Heading(language.text("State"), figures=False, whole=True),
         Heading(language.text("GPU time"), hours.unit),
         Heading(language.text("IT energy"), energy.unit),
         Heading("CO₂e", emissions.unit),
@@ -166,29 +165,31 @@ def waste(document: Document, language: Language) -> Table:
 def reconciliation(document: Document, language: Language) -> Table:
     """What the meters say against what the report has: what they metered and what none saw make jobs and idle."""
     found = document.reconciliation
-    energies = [
-        figure for one in found for figure in (one.metered_j, one.attributed_j, one.idle_j, abs(one.unmetered_j))
-    ]
-    unit = column(energies, None, ENERGY_J)
-    rows = []
-    for one in found:
-        total = one.attributed_j + one.idle_j
-        ladder = [step for step in ENERGY_J if step[0] == unit.unit]
-        seen = column([one.metered_j, one.unmetered_j], total, ladder)
-        booked = column([one.attributed_j, one.idle_j], total, ladder)
-        figures = (*seen.parts, *booked.parts, booked.total)
-        rows.append(
-            Line(kind_word(language, one.kind), tuple(_figure(language, each, seen.decimals) for each in figures))
-        )
+    totals = [one.attributed_j + one.idle_j for one in found]
+    shape = column([*totals, *(one.metered_j for one in found)], None, ENERGY_J)
+    quantum = Fraction(dict(ENERGY_J)[shape.unit]) / 10**shape.decimals
+
+    def cells(one: Reconciliation, total_j: float) -> Iterator[str]:
+        """Two sides that are the same as printed: metered and not; of jobs and idle, and both."""
+        whole = round(Fraction(total_j) / quantum)
+        for side in ((one.metered_j, one.unmetered_j), (one.attributed_j, one.idle_j)):
+            for count in share_out([Fraction(figure) / quantum for figure in side], whole):
+                yield _figure(language, _decimal(count, shape.decimals), shape.decimals)
+        yield language.number(Decimal(whole).scaleb(-shape.decimals), shape.decimals)
+
+    lines = tuple(
+        Line(kind_word(language, one.kind), tuple(cells(one, total_j)))
+        for one, total_j in zip(found, totals, strict=True)
+    )
     headings = (
         Heading(language.text("Energy of"), figures=False),
-        Heading(language.text("The meters’ figure"), unit.unit),
-        Heading(language.text("Without a meter"), unit.unit),
-        Heading(language.text("Jobs"), unit.unit),
-        Heading(language.text("Idle"), unit.unit),
-        Heading(language.text("Jobs and idle"), unit.unit),
+        Heading(language.text("The meters’ figure"), shape.unit),
+        Heading(language.text("Without a meter"), shape.unit),
+        Heading(language.text("Jobs"), shape.unit),
+        Heading(language.text("Idle"), shape.unit),
+        Heading(language.text("Jobs and idle"), shape.unit),
     )
-    return Table(language.text("What the meters say, and what this report has of it"), headings, tuple(rows))
+    return Table(language.text("What the meters say, and what this report has of it"), headings, lines)
 
 
 def course(document: Document, language: Language) -> Table:
@@ -264,9 +265,11 @@ def _parts(document: Document, language: Language) -> list[_Part]:
     parts = [_Part(group_name(language, document.by, group.key), "group", group) for group in document.groups]
     if document.idle is not None:
         parts.append(_Part(language.text("Idle (held by no job)"), "idle", document.idle))
-    for one in document.adjustments:
-        parts.append(_Part(language.text("Adjustment of %(month)s", month=one.of), "adjustment", one.sums))
-    return parts
+    adjusted = [
+        (language.text("Adjustment of %(month)s", month=language.month(date.fromisoformat(f"{one.of}-01"))), one.sums)
+        for one in document.adjustments
+    ]
+    return [*parts, *(_Part(name, "adjustment", sums) for name, sums in adjusted)]
 
 
 def _table(
@@ -319,8 +322,9 @@ def _printed(
     language: Language, label: str, figures: Sequence[float | None], total: float | None, ladder: Ladder
 ) -> _Column:
     made = column(figures, total, ladder)
+    unit = made.unit if any(figure is not None for figure in figures) else ""
     cells = [_figure(language, figure, made.decimals) for figure in made.parts]
-    return _Column(Heading(label, made.unit), cells, _figure(language, made.total, made.decimals))
+    return _Column(Heading(label, unit), cells, _figure(language, made.total, made.decimals))
 
 
 def _shares(language: Language, figures: Sequence[float | None], total: float | None) -> _Column:
@@ -330,15 +334,19 @@ def _shares(language: Language, figures: Sequence[float | None], total: float | 
         return _Column(heading, [language.text("unknown") for _ in figures], language.text("unknown"))
     known = sum(Fraction(figure) for figure in figures if figure is not None)
     counts = share_out([None if f is None else Fraction(f) / known * 1000 for f in figures], 1000)
-    cells = [_figure(language, None if count is None else Decimal(count).scaleb(-1), 1) for count in counts]
+    cells = [_figure(language, _decimal(count, 1), 1) for count in counts]
     return _Column(heading, cells, language.number(100))
+
+
+def _decimal(count: int | None, decimals: int) -> Decimal | None:
+    return None if count is None else Decimal(count).scaleb(-decimals)
 
 
 def _figure(language: Language, figure: Decimal | None, decimals: int) -> str:
     return language.text("unknown") if figure is None else language.number(figure, decimals)
 
 
-def _count(language: Language, part: _Part) -> str:
+def _jobs(language: Language, part: _Part) -> str:
     return language.number(part.sums.jobs) if part.kind == "group" else ""
 
 

@@ -17,6 +17,7 @@ from accounting.statement import MethodShare
 from site_config.kept import KnownBudget
 
 KWH = 3.6e6
+YEAR = [f"2026-{number:02}" for number in range(1, 13)]
 
 HOSTILE = (
     "<script>alert('x')</script>",
@@ -163,7 +164,10 @@ def job(place: int, name: str | None) -> TopJob:
 def hostile() -> Document:
     """The same with names that attack a page; users choose them."""
     made = month(HOSTILE)
-    jobs = tuple(replace(one, name=name, user=name, account=name) for one, name in zip(made.top_jobs or (), HOSTILE))
+    jobs = tuple(
+        replace(one, name=name, user=name, account=name)
+        for one, name in zip(made.top_jobs or (), HOSTILE, strict=False)
+    )
     return replace(
         made,
         site=HOSTILE[0],
