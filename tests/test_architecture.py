@@ -46,8 +46,8 @@ ARITHMETIC = (
     "reading", "sharing", "sources", "timeline", "uncertainty",
 )  # fmt: skip
 ARITHMETIC_MAY_IMPORT = {
-    "bisect", "collections", "dataclasses", "datetime", "difflib", "fractions", "functools", "itertools", "json", "math",
-    "numpy", "re", "site_config", "typing", "unicodedata", "zoneinfo", "__future__",
+    "bisect", "collections", "dataclasses", "datetime", "difflib", "fractions", "functools", "itertools", "json",
+    "math", "numpy", "re", "site_config", "typing", "unicodedata", "zoneinfo", "__future__",
 }  # fmt: skip
 
 #: Imports that cost more than a user's patience at each call.
