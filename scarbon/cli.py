@@ -54,6 +54,10 @@ class _Verbs(click.Group):
             return None
         command = getattr(importlib.import_module(VERBS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
+        if "_SCARBON_COMPLETE" in os.environ:  # a shell asks what could follow
+            from scarbon.completing import with_values
+
+            return with_values(command)
         return command
 
     def resolve_command(

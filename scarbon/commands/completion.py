@@ -32,5 +32,6 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     maker = get_completion_class(shell)
     assert maker is not None
-    root = ctx.find_root()
-    click.echo(maker(root.command, {}, "scarbon", "_SCARBON_COMPLETE").source())
+    script = maker(ctx.find_root().command, {}, "scarbon", "_SCARBON_COMPLETE").source()
+    # In click's script for fish a value ends at its first comma, and ours are lists.
+    click.echo(script.replace('string split ","', 'string split --max 1 ","'))
