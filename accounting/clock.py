@@ -7,6 +7,7 @@ a day of 23 or 25 hours is simply a day with that many slots.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -60,6 +61,17 @@ def split_by_day(zone: ZoneInfo, start_s: float, end_s: float) -> list[tuple[flo
         day += timedelta(days=1)
     cuts.append(end_s)
     return list(pairwise(cuts))
+
+
+def union(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Stretches in order, those that overlap or touch joined."""
+    joined: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(stretches):
+        if joined and start_s <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end_s))
+        else:
+            joined.append((start_s, end_s))
+    return joined
 
 
 def _next_edge(zone: ZoneInfo, edge: int) -> int:

@@ -201,6 +201,7 @@ class Collect(Section):
     """How `scarbon collect` runs."""
 
     settle_s: NotNegative = 900.0  # how long samples and job records may arrive late
+    again_days: NotNegative = 1.0  # how far back the jobs are read again at each run, to find what changed since
 
 
 _LEDGERS = ("sqlite", "postgresql+psycopg", "mysql+pymysql")

@@ -103,4 +103,5 @@ class Posted:
     posted: int
     superseded: int
     unchanged: int
-    quarantined: int
+    quarantined: int  # rows that are new in quarantine
+    understood: int = 0  # rows that left it

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from accounting.ledger import schema
 from accounting.ledger.bulk import insert_rows
@@ -25,6 +25,7 @@ _COLUMNS = (
     "sluid", "user_name", "partition_name", "name", "comment", "nodes", "payer_id",
     "span",
 )  # fmt: skip
+_QUARANTINE = ("digest", "cluster", "source", "location", "raw", "reason", "run_id", "version", "config_digest")
 _PAYER = ("cluster", "user_name", "account", "partition_name", "qos", "wckey", "tags")
 
 
@@ -68,6 +69,20 @@ def keep_attempts(connection: Connection, cluster: str, jobs: Sequence[Job]) -> 
     return Attempts(ids, moved)
 
 
+def differences(
+    connection: Connection, cluster: str, jobs: Sequence[Job]
+) -> Iterator[tuple[Job, Mapping[str, Any] | None]]:
+    """Those of the jobs of which the books say otherwise, with the columns as they are there; None: it is not there."""
+    known = _known_attempts(connection, cluster, jobs)
+    payer = 1 + _COLUMNS.index("payer_id")
+    for job in jobs:
+        before = known.get(job.key)
+        if before is None:
+            yield job, None
+        elif _values(job, before[payer]) != before[1:]:
+            yield job, dict(zip(_COLUMNS, before[1:], strict=True))
+
+
 def keep_meters(connection: Connection, window: Window) -> dict[MeterKey, int]:
     """Write where each meter now stands, and since when it is silent; returns the meters' ids."""
     table = schema.meters
@@ -93,20 +108,38 @@ def keep_meters(connection: Connection, window: Window) -> dict[MeterKey, int]:
     return result
 
 
-def keep_rejects(connection: Connection, window: Window, run_id: int) -> int:
-    """Keep rows that could not be understood, each once; returns how many this window met."""
-    table = schema.quarantine
+def keep_rejects(connection: Connection, window: Window, run_id: int, run: Mapping[str, Any]) -> tuple[int, int]:
+    """Keep rows that could not be understood, each once; how many are new, and how many were understood now.
+
+    What was met in a window, and is not met when all of that window is accounted again, leaves quarantine. `run` has
+    the version and the configuration's digest: with others a row is to be tried again.
+    """
+    table, runs = schema.quarantine, schema.runs
+    tried = (run["version"], run["config_digest"])
     rows: dict[str, Values] = {}
     for reject in window.rejects:
         whole = "\0".join((window.cluster, reject.source, reject.raw))
         digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()
         texts = (storable(text) for text in (reject.where, reject.raw, reject.reason))
-        rows[digest] = (digest, window.cluster, reject.source, *texts, run_id)
-    if rows:
-        known = set(connection.execute(select(table.c.digest)).scalars())
-        columns = ("digest", "cluster", "source", "location", "raw", "reason", "run_id")
-        insert_rows(connection, table, columns, [row for digest, row in rows.items() if digest not in known])
-    return len(rows)
+        rows[digest] = (digest, window.cluster, reject.source, *texts, run_id, *tried)
+    chosen = select(table.c.digest, table.c.version, table.c.config_digest, runs.c.start_s, runs.c.end_s)
+    chosen = chosen.join_from(table, runs).where(table.c.cluster == window.cluster)
+    known = {row.digest: row for row in connection.execute(chosen)}
+    again = [digest for digest in rows if digest in known and tuple(known[digest][1:3]) != tried]
+    understood = [
+        digest
+        for digest, row in known.items()
+        if digest not in rows and window.start_s <= row.start_s and row.end_s <= window.end_s
+    ]
+    for start in range(0, len(again), 500):
+        these = table.c.digest.in_(again[start : start + 500])
+        connection.execute(update(table).where(these).values(version=tried[0], config_digest=tried[1]))
+    for start in range(0, len(understood), 500):
+        connection.execute(delete(table).where(table.c.digest.in_(understood[start : start + 500])))
+    fresh = [row for digest, row in rows.items() if digest not in known]
+    if fresh:
+        insert_rows(connection, table, _QUARANTINE, fresh)
+    return len(fresh), len(understood)
 
 
 def storable(text: str | None) -> str | None:

@@ -398,5 +398,7 @@ quarantine = _table(
     Column("location", LongText, nullable=False),
     Column("raw", LongText, nullable=False),
     Column("reason", LongText, nullable=False),
-    Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False),  # whose window met it first
+    Column("version", Name(32), nullable=False),  # with which it was tried last
+    Column("config_digest", Name(64), nullable=False),
 )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ from scarbon.commands import polling
 from scarbon.errors import QUARANTINED, UserError, WrongUseError
 from scarbon.site import chosen_clusters, open_ledger, site
 from scarbon.times import parse_time
+from scarbon.units import counted
 from site_config.schema import SiteConfig
 
 if TYPE_CHECKING:
@@ -26,13 +28,24 @@ EXAMPLE = """\b
 Examples:
   scarbon collect                       from where the books end to now, less the settling delay
   scarbon collect -S 2026-10-01 -E 2026-11-01
+  scarbon collect --again 30            … and bring up to date what Slurm changed in the 30 days before
   scarbon collect --watch               only ask the controllers who holds which GPU, every 30 s (holders: gres_index)
 """
+
+
+DAY_S = 86400.0
 
 
 @click.command(epilog=EXAMPLE)
 @click.option("-S", "--starttime", metavar="TIME", help="Account device time from here on. [default: the books' end]")
 @click.option("-E", "--endtime", metavar="TIME", help="… up to here. [default: now less collect.settle_s, on the hour]")
+@click.option(
+    "--again",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Read the jobs of so many days of the books again, for what Slurm changed. [default: collect.again_days; "
+    "with -S 0]",
+)
 @click.option("-M", "--clusters", metavar="NAME,…", help="Only these clusters. [default: all]")
 @click.option(
     "--poll", is_flag=True, help="Account nothing: ask the controllers once who holds which GPU (gres_index)."
@@ -51,6 +64,7 @@ def collect(
     config_option: str | None,
     starttime: str | None,
     endtime: str | None,
+    again: float | None,
     clusters: str | None,
     poll: bool,
     watch: float | None,
@@ -64,8 +78,8 @@ def collect(
     config = site(config_option)
     names = chosen_clusters(config, clusters) or list(config.clusters)
     if poll or watch is not None:
-        if starttime or endtime or (poll and watch is not None):
-            raise WrongUseError("--poll and --watch account nothing", "use one of them, without -S and -E")
+        if starttime or endtime or again is not None or (poll and watch is not None):
+            raise WrongUseError("--poll and --watch account nothing", "use one of them, without -S, -E and --again")
         polling.poll(config, names, quiet) if watch is None else polling.watch(config, names, watch, quiet)
         return
     now_s = time.time()
@@ -76,11 +90,13 @@ def collect(
         raise WrongUseError("the end of the window lies in the future", "leave -E out to account up to now")
     if start_s is not None and start_s >= (now_s if end_s is None else end_s):
         raise WrongUseError("the window ends before it begins", "check -S and -E")
+    back_days = again if again is not None else config.collect.again_days if starttime is None else 0.0
+    asked = _Asked(start_s, end_s, back_days * DAY_S, again=again is not None)
     code = 0
     problems: list[UserError] = []
     for name in names:
         try:
-            if _collect(config, name, start_s, end_s, now_s, quiet):
+            if _collect(config, name, asked, now_s, quiet):
                 code = QUARANTINED
         except UserError as error:
             if len(names) == 1 or isinstance(error, InterruptedRunError):
@@ -91,10 +107,18 @@ def collect(
     raise click.exceptions.Exit(code)
 
 
-def _collect(
-    config: SiteConfig, name: str, start_s: float | None, end_s: float | None, now_s: float, quiet: bool
-) -> bool:
-    """Account one cluster; whether rows went to quarantine."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be accounted (None: what is new), and how far back jobs are read again, in seconds."""
+
+    start_s: float | None
+    end_s: float | None
+    back_s: float
+    again: bool  # whether that was asked for, and is to be done where nothing is new, too
+
+
+def _collect(config: SiteConfig, name: str, asked: _Asked, now_s: float, quiet: bool) -> bool:
+    """Account one cluster; whether rows are new in quarantine."""
     from accounting.clock import day_of, day_start, slot_floor
     from accounting.ledger.errors import LedgerError
     from accounting.sources import SourceError
@@ -106,15 +130,15 @@ def _collect(
         try:
             with ledger.lock():
                 booked = ledger.booked(name)
+                start_s = asked.start_s
                 if start_s is None:
                     start_s = booked[-1][1] if booked else day_start(zone, day_of(zone, now_s))
-                if end_s is None:
-                    end_s = slot_floor(zone, now_s - config.collect.settle_s)
-                if end_s <= start_s:
+                end_s = slot_floor(zone, now_s - config.collect.settle_s) if asked.end_s is None else asked.end_s
+                if end_s <= start_s and not asked.again:
                     if not quiet:
                         click.echo(f"{name}: nothing to account after {_shown(config, start_s)} yet", err=True)
                     return False
-                _account_days(config, name, ledger, start_s, end_s, done, quiet)
+                _account_days(config, name, ledger, start_s, end_s, asked.back_s, done, quiet)
                 _keep_accounts(config, name, ledger, done)
         finally:
             ledger.close()
@@ -123,15 +147,19 @@ def _collect(
     except KeyboardInterrupt:
         kept = done.kept() or "; the books are as they were"
         raise InterruptedRunError(f"{name}: interrupted{kept}", "run it again to go on") from None
-    if end_s > now_s - config.collect.settle_s:
+    if start_s < end_s and end_s > now_s - config.collect.settle_s:
         done.warnings["the last minutes may change while samples come in; account them again later"] = None
     for warning in done.warnings:
         click.echo(f"{name}: warning: {warning}", err=True)
-    if not quiet:
+    for note in done.notes():
+        click.echo(f"{name}: {note}", err=True)
+    if not quiet and start_s < end_s:
         span = f"{_shown(config, start_s)} to {_shown(config, end_s)}"
         click.echo(f"{name}: accounted {span}: {done.posted} postings, {done.superseded} superseded", err=True)
     if done.quarantined:
-        click.echo(f"{name}: {done.quarantined} rows in quarantine; see scarbon audit --quarantine", err=True)
+        click.echo(
+            f"{name}: {counted(done.quarantined, 'row')} new in quarantine; see scarbon audit --quarantine", err=True
+        )
     return done.quarantined > 0
 
 
@@ -144,7 +172,9 @@ class _Done:
 
     def __init__(self, config: SiteConfig) -> None:
         self._config = config
-        self.posted = self.superseded = self.quarantined = 0
+        self.posted = self.superseded = self.quarantined = self.understood = 0
+        self.changed = self.lost = 0  # jobs of which Slurm says otherwise than the books, or nothing any more
+        self.gone: dict[tuple[float, float], None] = {}  # what could not be accounted again: its samples are gone
         self.up_to_s: float | None = None
         self.warnings: dict[str, None] = {}  # each once, in order
 
@@ -153,7 +183,20 @@ class _Done:
         self.warnings |= dict.fromkeys(result.warnings)
         self.posted += posted.posted
         self.superseded += posted.superseded
-        self.quarantined = max(self.quarantined, posted.quarantined)
+        self.quarantined += posted.quarantined
+        self.understood += posted.understood
+
+    def notes(self) -> Iterator[str]:
+        """What a person may want to know of the time before, a line each."""
+        if self.changed:
+            yield f"{counted(self.changed, 'job')} changed in Slurm's accounting since; the books follow"
+        if self.lost:
+            yield f"{counted(self.lost, 'job')} that ran by the books, Slurm no longer has (state LOST)"
+        if self.understood:
+            yield f"{counted(self.understood, 'row')} of the quarantine understood, and booked"
+        for start_s, end_s in self.gone:
+            span = f"{_shown(self._config, start_s)} to {_shown(self._config, end_s)}"
+            yield f"warning: {span} stays as it was accounted: samples that it was made of are gone from their source"
 
     def kept(self) -> str:
         """What an error leaves in the books, in words."""
@@ -161,26 +204,41 @@ class _Done:
 
 
 def _account_days(
-    config: SiteConfig, name: str, ledger: Ledger, start_s: float, end_s: float, done: _Done, quiet: bool
+    config: SiteConfig, name: str, ledger: Ledger, start_s: float, end_s: float, back_s: float, done: _Done, quiet: bool
 ) -> None:
-    """Account [start_s, end_s) day by day; and again what GPUs that were silent before it turn out to have used."""
-    from accounting.booking import account, again
-    from accounting.clock import split_by_day
+    """Account [start_s, end_s) day by day; and again what has become known of the time before it."""
+    from accounting.booking import SamplesGoneError, account, again
+    from accounting.catching_up import By, catch_up, last_hour, tried
+    from accounting.clock import split_by_day, union
     from scarbon.wiring import rules, sources
 
-    made, declared, digest = sources(config, name), rules(config, name), config.digest()
+    made, declared = sources(config, name), rules(config, name)
+    run: By = {"version": __version__, "config_digest": config.digest()}
     heard_again: dict[MeterKey, float] = {}
-    with _progress(split_by_day(config.site.zone, start_s, end_s), name, quiet) as days:
+    found = catch_up(ledger, name, made.jobs, back_s, run)
+    also = list(found.jobs.values())  # what is new of jobs goes with the first window
+    with _progress(split_by_day(config.site.zone, start_s, end_s) if end_s > start_s else [], name, quiet) as days:
         for day in days:
-            result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
+            result = account(name, made, declared, ledger, *day, also=also, **run)
+            also = []
             heard_again |= result.heard_again
             done.add(result)
             done.up_to_s = day[1]
-    for stretch in again(ledger, name, heard_again, start_s):
+    stretches = union([*again(ledger, name, heard_again, start_s), *found.stretches])
+    if also and not stretches:
+        stretches = [last_hour(ledger, name)]
+    for stretch in stretches:
         for day in split_by_day(config.site.zone, *stretch):
-            result = account(name, made, declared, ledger, *day, version=__version__, config_digest=digest)
-            done.add(result)
+            try:
+                done.add(
+                    account(name, made, declared, ledger, *day, also=also, measured_before=ledger.measured_s, **run)
+                )
+                also = []
+            except SamplesGoneError:
+                done.gone[day] = None
     ledger.heard_again(name, heard_again)
+    tried(ledger, name, run)
+    done.changed, done.lost = len(found.jobs), found.lost
 
 
 def _keep_accounts(config: SiteConfig, name: str, ledger: Ledger, done: _Done) -> None:

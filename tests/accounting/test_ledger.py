@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -150,10 +151,20 @@ def test_a_row_goes_to_quarantine_once(ledger: Ledger, path: Path) -> None:
     later = replace(torn, where="/j/n1.jsonl:9")
     assert post(ledger, rejects=[torn, torn]).quarantined == 1
     before = query(path, "SELECT * FROM quarantine")
-    assert post(ledger, rejects=[later]).quarantined == 1
+    assert post(ledger, rejects=[later]).quarantined == 0  # it is there already
     assert query(path, "SELECT * FROM quarantine") == before
-    assert post(ledger, rejects=[replace(torn, raw="other"), replace(torn, source="sacct")]).quarantined == 2
+    assert post(ledger, rejects=[torn, replace(torn, raw="other"), replace(torn, source="sacct")]).quarantined == 2
     assert query(path, "SELECT COUNT(*) FROM quarantine") == [(3,)]
+
+
+def test_a_row_that_its_window_no_longer_meets_leaves_quarantine(ledger: Ledger, path: Path) -> None:
+    torn = Reject("journal", "/j/n1.jsonl:7", '{"v":1,', "torn")
+    post(ledger, rejects=[torn, replace(torn, raw="other")])
+    posted = post(ledger, rejects=[torn])
+    assert (posted.quarantined, posted.understood) == (0, 1)
+    assert query(path, "SELECT raw FROM quarantine") == [(torn.raw,)]
+    (summary,) = query(path, "SELECT summary FROM runs WHERE run_id = 2")
+    assert json.loads(summary[0])["understood"] == 1
 
 
 @pytest.mark.parametrize("raw", ["caf\udce9", "nul\0", "☂ \U0001f329", "", "x" * 100_000])

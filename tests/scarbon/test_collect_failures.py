@@ -225,7 +225,7 @@ def test_a_torn_last_line_goes_to_quarantine_and_the_rest_is_booked(fresh: Site,
         file.write('{"v":1,"event":"start","time":17900')
     done = fresh.scarbon(*later(fresh))
     assert (done.code, done.out) == (3, "")
-    assert "1 rows in quarantine; see scarbon audit --quarantine" in done.err
+    assert "1 row new in quarantine; see scarbon audit --quarantine" in done.err
     ignored = (*DIARY, "quarantine")
     assert fresh.tables(but=ignored) == booked.tables(but=ignored)
     shown = fresh.good("audit", "--quarantine").out
@@ -234,13 +234,14 @@ def test_a_torn_last_line_goes_to_quarantine_and_the_rest_is_booked(fresh: Site,
     assert '{"v":1,"event":"start","time":17900' in shown
 
 
-def test_what_is_in_quarantine_stays_there_once(fresh: Site) -> None:
+def test_what_is_in_quarantine_stays_there_once_and_is_told_once(fresh: Site) -> None:
     with (fresh.folder / "journal" / "n1.jsonl").open("a") as file:
         file.write("not json\n")
     fresh.collect(code=3)
     before = fresh.tables(but=DIARY)
-    fresh.collect(code=3)
+    fresh.collect(code=0)
     assert fresh.tables(but=DIARY) == before
+    assert "not json" in fresh.good("audit", "--quarantine").out
 
 
 def test_no_journal_folder(mine: Site) -> None:

@@ -334,6 +334,8 @@ def upgrade() -> None:
         sa.Column("raw", LongText, nullable=False),
         sa.Column("reason", LongText, nullable=False),
         sa.Column("run_id", Big, nullable=False),
+        sa.Column("version", Name(32), nullable=False),
+        sa.Column("config_digest", Name(64), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="quarantine_run_id_fkey"),
         sa.PrimaryKeyConstraint("digest", name="quarantine_pkey"),
         **MARIADB,
