@@ -402,3 +402,13 @@ quarantine = _table(
     Column("version", Name(32), nullable=False),  # with which it was tried last
     Column("config_digest", Name(64), nullable=False),
 )
+
+#: Which page of a report was sent to whom: it is not sent again unless that is asked for.
+mailings = _table(
+    "mailings",
+    Column("account", Name(255), primary_key=True),
+    Column("period", Name(32), primary_key=True),  # 2026-10
+    Column("recipient", Name(255), primary_key=True),
+    Column("sent_s", Double, primary_key=True),
+    Column("digest", Name(64), nullable=False),  # SHA-256 of the page, as HTML
+)

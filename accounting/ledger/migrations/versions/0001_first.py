@@ -46,6 +46,16 @@ def upgrade() -> None:
         **MARIADB,
     )
     op.create_table(
+        "mailings",
+        sa.Column("account", Name(255), nullable=False),
+        sa.Column("period", Name(32), nullable=False),
+        sa.Column("recipient", Name(255), nullable=False),
+        sa.Column("sent_s", sa.Double(), nullable=False),
+        sa.Column("digest", Name(64), nullable=False),
+        sa.PrimaryKeyConstraint("account", "period", "recipient", "sent_s", name="mailings_pkey"),
+        **MARIADB,
+    )
+    op.create_table(
         "meta",
         sa.Column("name", Name(64), nullable=False),
         sa.Column("value", LongText, nullable=False),
