@@ -20,6 +20,7 @@ from site_config.errors import near
 from site_config.factors import Grid, Pue
 from site_config.gpu import CUSTOM, GpuMeter, GpuMetrics, GpuModel, Preset, gpu_meters
 from site_config.host import Host
+from site_config.mail import Mail
 from site_config.pages import ReportStyle
 from site_config.section import (
     FilePath,
@@ -269,6 +270,7 @@ class SiteConfig(Section):
     collect: Collect = Collect()
     uncertainty: Uncertainty = Uncertainty()
     budgets: Budgets = ()
+    mail: Mail | None = None
     report: ReportStyle = ReportStyle()
 
     @model_validator(mode="after")
