@@ -259,3 +259,12 @@ class FactorSlot:
     estimated: bool = False
     basis: str | None = None  # of an intensity: life cycle (with fuel and plant), direct, marginal; None: not said
     retrieved_s: float | None = None  # when it was asked for over the network; None: it came with the site's files
+
+
+@dataclass(frozen=True, slots=True)
+class SiteReading:
+    """What the meter of the whole site says of [start_s, end_s)."""
+
+    start_s: float
+    end_s: float
+    energy_j: float

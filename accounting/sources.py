@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from accounting.model import FactorSlot, GpuSamples, HostSamples, Job, Node, Reject, Tag
+from accounting.model import FactorSlot, GpuSamples, HostSamples, Job, Node, Reject, SiteReading, Tag
 
 
 class SourceError(Exception):
@@ -117,3 +117,10 @@ class ForecastSource(Protocol):
     def forecast(self, start_s: float, end_s: float) -> Iterable[FactorSlot]:
         """The slots expected in [start_s, end_s), in gCO2e/kWh, as far as the source looks ahead."""
         ...
+
+
+class SiteMeterSource(Protocol):
+    """Where the meter of the whole site is read."""
+
+    def stretches(self, start_s: float, end_s: float) -> Iterable[SiteReading]:
+        """What was metered, by stretches that overlap [start_s, end_s) and not each other, in order."""

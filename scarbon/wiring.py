@@ -16,6 +16,7 @@ from accounting.sources import (
     HostEnergySource,
     JobSource,
     NodeSource,
+    SiteMeterSource,
     SourceError,
 )
 from collectors.dcgm import DcgmSource
@@ -29,6 +30,7 @@ from collectors.host import HostQuery, PrometheusHosts
 from collectors.journal import Journal
 from collectors.openmetrics import OpenMetricsSource
 from collectors.prometheus import Endpoint, Prometheus
+from collectors.site_meter import FileSiteMeter, PrometheusSiteMeter
 from collectors.slurm.accounts import ask_accounts, read_dump
 from collectors.slurm.choose import choose
 from collectors.slurm.fields import nodes as node_names
@@ -166,6 +168,18 @@ def host_source(cluster: Cluster) -> HostEnergySource | None:
 def node_source(name: str, cluster: Cluster) -> NodeSource:
     """What the cluster's nodes are."""
     return ClusterNodes(name, cluster.host, scontrol(cluster))
+
+
+def site_meter(config: SiteConfig) -> SiteMeterSource | None:
+    """Where the meter of the whole site is read; None where none is declared."""
+    declared = config.site_meter
+    if declared is None:
+        return None
+    if declared.csv is not None:
+        return FileSiteMeter(declared.csv)
+    assert declared.prometheus is not None and declared.query is not None and declared.unit is not None
+    prometheus = Prometheus(endpoint(declared.prometheus, {}))
+    return PrometheusSiteMeter(prometheus, declared.query, declared.unit, declared.step_s, declared.max_gap_s)
 
 
 def _host_rule(host: Host) -> HostRule | None:

@@ -36,6 +36,7 @@ from site_config.section import (
     wrong_at,
 )
 from site_config.server import Labels, PrometheusServer
+from site_config.site_meter import SiteMeter
 
 Holder = Literal["journal", "hpc_job", "gres_index", "whole_node"]
 
@@ -269,6 +270,7 @@ class SiteConfig(Section):
     wue_l_per_kwh: NotNegative | None = None  # litres of water for a kWh of IT energy (ISO/IEC 30134-9)
     collect: Collect = Collect()
     uncertainty: Uncertainty = Uncertainty()
+    site_meter: SiteMeter | None = None  # what scarbon audit holds the books against
     budgets: Budgets = ()
     mail: Mail | None = None
     report: ReportStyle = ReportStyle()

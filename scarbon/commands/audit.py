@@ -21,6 +21,7 @@ from scarbon.times import window
 
 if TYPE_CHECKING:
     from accounting.booking import Rules, Sources
+    from accounting.reconciling import Reconciliation
     from accounting.verifying import Verified
     from site_config.schema import SiteConfig
 
@@ -100,10 +101,12 @@ def audit(
         return
     found = audit_books(books, start_s, end_s)
     meters = meter_findings(books, start_s, end_s)
+    held_against = _site_meter(config, books, start_s, end_s)
     if as_json:
-        _print_json(found, meters, start_s, end_s)
+        _print_json(found, meters, held_against, start_s, end_s)
     else:
         _print(found, meters, by, config.site.zone)
+        _print_site_meter(held_against)
     if not found.balanced:
         raise click.exceptions.Exit(FAILED)
 
@@ -211,6 +214,35 @@ def _verdict(found: Audit) -> str:
     return "The books balance."
 
 
+def _site_meter(
+    config: SiteConfig, books: Books, start_s: float | None, end_s: float | None
+) -> Sequence[Reconciliation]:
+    """The books against the site's meter; nothing where it has none."""
+    if config.site_meter is None:
+        return ()
+    from accounting.reconciling import reconcile
+    from scarbon.wiring import site_meter
+
+    source = site_meter(config)
+    assert source is not None
+    return reconcile(books, source, start_s, end_s)
+
+
+def _print_site_meter(held_against: Sequence[Reconciliation]) -> None:
+    for one in held_against:
+        if not one.compared_s:
+            click.echo(f"The site's meter says nothing of {one.month or 'the time that the books hold'}.")
+            continue
+        share = "" if one.share is None else f", {one.share:+.1%} of the facility's energy"
+        click.echo(
+            f"{'  ' + one.month if one.month else 'Site meter'}: {units.energy(one.metered_j)} metered, "
+            f"{units.energy(one.facility_j)} in the books, difference {units.energy(one.difference_j)}{share}; "
+            f"over {units.duration(one.compared_s)}"
+        )
+        if one.without_pue_j and one.month is None:
+            click.echo(f"  {units.energy(one.without_pue_j)} of the books are without a PUE, and in no sum.")
+
+
 def _of_meter(meter: MeterFinding) -> Iterator[str]:
     """What an audit has to say of a meter, for people."""
     if meter.disagrees and meter.counter_over_gauge is not None:
@@ -229,7 +261,7 @@ def _of_meter(meter: MeterFinding) -> Iterator[str]:
 def _row(name: str, line: Line) -> str:
     mark = "" if line.balanced else " !"
     figures = " ".join(f"{units.energy(value):>10}" for value in (line.metered_j, line.attributed_j, line.idle_j))
-    coverage = "" if line.coverage is None else f"{line.coverage:.1%}"
+    coverage = units.share(line.coverage)
     return f"{name:<44.44} {figures} {line.difference_j:>10.1e} J {coverage:>9}{mark}"
 
 
@@ -252,7 +284,13 @@ def _safe(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _print_json(found: Audit, meters: Sequence[MeterFinding], start_s: float | None, end_s: float | None) -> None:
+def _print_json(
+    found: Audit,
+    meters: Sequence[MeterFinding],
+    held_against: Sequence[Reconciliation],
+    start_s: float | None,
+    end_s: float | None,
+) -> None:
     import json
 
     def shown(line: Line) -> dict[str, object]:
@@ -278,5 +316,6 @@ def _print_json(found: Audit, meters: Sequence[MeterFinding], start_s: float | N
         "quarantine": dict(found.quarantine),
         "holders": dict(found.holders),
         "meters": [asdict(meter) for meter in meters],
+        "site_meter": [{**asdict(one), "difference_j": one.difference_j, "share": one.share} for one in held_against],
     }
     click.echo(json.dumps(document, indent=1))

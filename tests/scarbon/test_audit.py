@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simulator.truth import read_truth
-from tests.site import Site, change, iso
+from tests.site import Site, change, iso, query
 
 
 def test_the_books_balance(booked: Site) -> None:
@@ -199,3 +199,30 @@ def test_a_gpu_that_nobody_held_is_named(mine: Site) -> None:
     done = mine.scarbon("audit")
     assert "devices were metered and held by no job: n" in done.out
     assert mine.scarbon("audit", "--json").json["devices_unheld"] == 1
+
+
+# --- the site's own meter
+
+
+def test_the_books_against_the_sites_meter(mine: Site) -> None:
+    """A meter that has a quarter more than what the books make of these hours."""
+    used, idle = (
+        query(mine.ledger, f"SELECT SUM({column}) FROM {table} WHERE superseded_by IS NULL")[0][0]
+        for column, table in (("facility_j", "usage_slots"), ("idle_facility_j", "balance"))
+    )
+    kwh = (used + idle) * 1.25 / 3.6e6
+    (mine.folder / "meter.csv").write_text(
+        f"start,end,kwh\n{iso(mine.start_s)},{iso(mine.end_s)},{kwh!r}\n", encoding="utf-8"
+    )
+    assert mine.good("audit", "--json").json["site_meter"] == []
+    mine.change("pue: 1.2", "site_meter: {csv: meter.csv}\npue: 1.2")
+    done = mine.good("audit")
+    assert "Site meter: " in done.out
+    assert "+20.0% of the facility's energy" in done.out
+    (whole,) = mine.good("audit", "--json").json["site_meter"]
+    assert whole["share"] == pytest.approx(0.2, rel=1e-9)
+    assert whole["difference_j"] == pytest.approx((used + idle) / 4, rel=1e-9)
+    assert whole["facility_j"] == pytest.approx(used + idle, rel=1e-9)
+    assert "says nothing of the time that the books hold" in mine.good("audit", "-E", "2020-01-01").out
+    (mine.folder / "meter.csv").write_text("start,end,kw\n")
+    assert "meter.csv:1: the header must be start,end,kwh" in mine.scarbon("audit").refused()
