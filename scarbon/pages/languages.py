@@ -88,6 +88,10 @@ class Language:
         """The message that goes with the number `n`, which also fills the place `%(n)s`."""
         return self.translations.ngettext(one, many, n) % {"n": self.number(n), **values}
 
+    def labelled(self, label: str, value: str) -> str:
+        """Jobs: 12."""
+        return f"{self.text('%(label)s:', label=label)} {value}"
+
     def number(self, value: Decimal | float, decimals: int = 0) -> str:
         """A number with so many decimals; its thousands apart."""
         pattern = "#,##0." + "0" * decimals if decimals else "#,##0"
@@ -149,8 +153,9 @@ class Language:
         return format_skeleton("MMM", day, locale=self.locale)
 
     def moment(self, time_s: float, zone: ZoneInfo) -> str:
-        """2026-10-01 12:00, in figures everywhere the same: what stands in logs and books."""
-        return datetime.fromtimestamp(time_s, zone).strftime("%Y-%m-%d %H:%M")
+        """1 Oct 2026, 12:00."""
+        at = datetime.fromtimestamp(time_s, zone)
+        return f"{format_date(at, 'medium', locale=self.locale)}, {at:%H:%M}"
 
     def period(self, period: Period) -> str:
         """October 2026, 4th quarter 2026, 2026, or the days."""

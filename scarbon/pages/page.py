@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from accounting.budgets import Standing
-from accounting.document import Comparison, Document, Period
+from accounting.document import Adjustment, Comparison, Document, Period
 from accounting.sections import Point
 from accounting.statement import water_l
 from scarbon import __version__
@@ -139,7 +138,7 @@ class Page:
             Fact(
                 language.text("Energy at the facility"),
                 language.energy(sums.facility_energy_j),
-                language.text("IT energy %(energy)s, with PUE", energy=language.energy(sums.it_energy_j)),
+                language.text("IT energy %(energy)s × PUE", energy=language.energy(sums.it_energy_j)),
                 "pue",
             ),
             Fact(
@@ -153,11 +152,7 @@ class Page:
                 self._emissions(sums.co2e_embodied_g),
                 language.text("share of making the hardware; counted apart"),
             ),
-            Fact(
-                language.text("Jobs"),
-                language.number(sums.jobs),
-                language.text("GPU time %(hours)s h, idle included", hours=language.number(sums.gpu_seconds / 3600)),
-            ),
+            Fact(language.text("Jobs"), language.number(sums.jobs), self._gpu_time(sums.gpu_seconds / 3600)),
         ]
         if sums.coverage is not None:
             note = language.text("of the GPU time, by the GPUs’ own meters")
@@ -243,8 +238,9 @@ class Page:
     @property
     def chart_text(self) -> str:
         """What the chart shows, for who does not see it."""
-        course = self.language.text("The largest is %(largest)s, the smallest %(smallest)s.", **self._extremes())
-        return f"{course} {self.language.text('The table below the chart has all figures.')}"
+        return self.language.text(
+            "The largest is %(largest)s, the smallest %(smallest)s. A table has all figures.", **self._extremes()
+        )
 
     @property
     def mean_label(self) -> str:
@@ -378,6 +374,12 @@ class Page:
         ends = {"largest": max(sums, key=lambda one: one[0]), "smallest": min(sums, key=lambda one: one[0])}
         return {end: f"{show(figure)} ({when})" for end, (figure, when) in ends.items()}
 
+    def _gpu_time(self, hours: float) -> str:
+        said = self.language.number(hours)
+        if self.document.idle is None:
+            return self.language.text("GPU time %(hours)s h", hours=said)
+        return self.language.text("GPU time %(hours)s h, idle included", hours=said)
+
     def _emissions(self, mass_g: float | None) -> str:
         return (
             self.language.text("unknown") if mass_g is None else f"{self.language.mass(mass_g)}\N{NO-BREAK SPACE}CO₂e"
@@ -393,7 +395,7 @@ class Page:
             for sums in (self.document.total, comparison.total)
         )
         show = language.mass if self.by_emissions else language.energy
-        label = f"{label}: {language.period(comparison.period)}"
+        label = language.labelled(label, language.period(comparison.period))
         if comparison.accounted < 1:
             known = language.text("%(share)s of it is in the books", share=language.share(comparison.accounted))
             return Fact(label, show(then), known)
@@ -403,28 +405,30 @@ class Page:
         if abs(change) < _HARDLY_ANY:
             said = language.text("no change")
         elif change > 0:
-            said = language.text("%(share)s more now", share=language.share(change))
+            said = language.text("%(share)s more", share=language.share(change))
         else:
-            said = language.text("%(share)s less now", share=language.share(-change))
-        return Fact(label, show(then), said)
+            said = language.text("%(share)s less", share=language.share(-change))
+        return Fact(label, said, language.text("against %(figure)s", figure=show(then)))
 
     def _notices(self) -> Iterator[str]:
         document, language = self.document, self.language
         if document.as_of_s is not None:
             yield language.text("The books as they were on %(moment)s.", moment=self._moment(document.as_of_s))
         if document.chosen.narrowed:
-            yield language.text("Only some of the site’s jobs are in this report; idle time is the site’s and is not.")
-        for one in document.not_accounted:
+            yield language.text(
+                "This report is of some of the site’s jobs only; it has no idle time, which is the site’s."
+            )
+        for gap in document.not_accounted:
             yield language.text(
                 "Not accounted yet, and in no figure: %(cluster)s, %(start)s to %(end)s.",
-                cluster=one.cluster,
-                start=self._moment(one.start_s),
-                end=self._moment(one.end_s),
+                cluster=gap.cluster,
+                start=self._moment(gap.start_s),
+                end=self._moment(gap.end_s),
             )
         if document.total.jobs_unknown:
             yield language.plural(
-                "%(n)s job held GPUs of whose energy nothing is known: it is in no sum.",
-                "%(n)s jobs held GPUs of whose energy nothing is known: they are in no sum.",
+                "%(n)s job held GPUs of whose energy nothing is known: that energy is in no sum.",
+                "%(n)s jobs held GPUs of whose energy nothing is known: that energy is in no sum.",
                 document.total.jobs_unknown,
             )
         if document.quarantined:
@@ -433,14 +437,26 @@ class Page:
                 "%(n)s rows of the sources could not be understood and are in quarantine.",
                 document.quarantined,
             )
-        for adjustment in document.adjustments:
+        for one in document.adjustments:
             yield language.text(
-                "An adjustment of the closed month %(month)s is in the total: %(reason)s",
-                month=language.month(date.fromisoformat(f"{adjustment.of}-01")),
-                reason=adjustment.reason,
+                "In the total is an adjustment of the closed month %(month)s, by %(figure)s: %(reason)s",
+                **self._adjustment(one, one.of),
+            )
+        for one in document.adjusted_later:
+            yield language.text(
+                "Not in these figures is an adjustment of them that was posted in %(month)s, by %(figure)s: %(reason)s",
+                **self._adjustment(one, one.posted_in),
             )
         if document.closed_s is not None:
             yield language.text("The month was closed on %(moment)s.", moment=self._moment(document.closed_s))
+
+    def _adjustment(self, one: Adjustment, month: str) -> dict[str, str]:
+        language, sums = self.language, one.sums
+        figure = language.energy(sums.it_energy_j)
+        if sums.co2e_location_g is not None:
+            figure = self._emissions(sums.co2e_location_g)
+        reason = one.reason or language.text("its time was accounted again")
+        return {"month": language.month(tables.first_day(month)), "figure": figure, "reason": reason}
 
     def _budget(self, one: Standing) -> BudgetLine:
         language, budget = self.language, one.budget

@@ -71,7 +71,7 @@ def where_it_went(document: Document, language: Language) -> Table:
     ]
     largest = max((measure(part.sums) or 0.0 for part in parts), default=0.0)
     bars = [max((measure(part.sums) or 0.0) / largest, 0.0) if largest > 0 else None for part in parts]
-    caption = language.text("Emissions and energy by group, with the idle line and the total")
+    caption = language.text("Emissions and energy, and each one’s share of the total")
     return _table(document, language, caption, parts, columns, bars)
 
 
@@ -101,7 +101,7 @@ def in_detail(document: Document, language: Language) -> Table:
             _measured(language, total),
         )
     )
-    caption = language.text("All figures by group, with the idle line and the total")
+    caption = language.text("All figures, with the total")
     return _table(document, language, caption, parts, columns)
 
 
@@ -253,6 +253,11 @@ def tree(document: Document, language: Language) -> Table:
     return Table(language.text("Accounts, each with those below it"), headings, lines)
 
 
+def first_day(month: str) -> date:
+    """The first day of a month as the books name it, `2026-10`."""
+    return date.fromisoformat(f"{month}-01")
+
+
 @dataclass(frozen=True)
 class _Column:
     heading: Heading
@@ -266,7 +271,7 @@ def _parts(document: Document, language: Language) -> list[_Part]:
     if document.idle is not None:
         parts.append(_Part(language.text("Idle (held by no job)"), "idle", document.idle))
     adjusted = [
-        (language.text("Adjustment of %(month)s", month=language.month(date.fromisoformat(f"{one.of}-01"))), one.sums)
+        (language.text("Adjustment of %(month)s", month=language.month(first_day(one.of))), one.sums)
         for one in document.adjustments
     ]
     return [*parts, *(_Part(name, "adjustment", sums) for name, sums in adjusted)]

@@ -83,6 +83,7 @@ def month(names: tuple[str | None, ...] = ("climate", "genomics", "lattice-qcd",
         idle=idle,
         total=whole,
         adjustments=(),
+        adjusted_later=(),
         before=Comparison(period.before(), total([sums("x", 14_200, 2000, 16_000)]), 1.0),
         year_before=Comparison(period.year_before(), total([sums("x", 11_080, 1600, 15_000)]), 0.8),
         points=tuple(point(date(2026, 10, 1) + timedelta(days=day), day) for day in range(31)),
@@ -175,7 +176,8 @@ def hostile() -> Document:
         chosen=Chosen(accounts=HOSTILE[:3], users=HOSTILE[3:]),
         top_jobs=jobs,
         factors=tuple(replace(one, source=HOSTILE[0]) for one in made.factors),
-        adjustments=(Adjustment("2026-09", at(2026, 10, 5), HOSTILE[0], sums(None, 0.0)),),
+        adjusted_later=(Adjustment("2026-10", "2026-11", at(2026, 11, 5), None, sums(None, -12.0)),),
+        adjustments=(Adjustment("2026-09", "2026-10", at(2026, 10, 5), HOSTILE[0], sums(None, 0.0)),),
         budgets=tuple(replace(one, budget=replace(one.budget, account=HOSTILE[1])) for one in made.budgets),
     )
 
@@ -218,7 +220,7 @@ def unknown() -> Document:
     days = Period("days", date(2026, 10, 1), date(2026, 10, 7))
     return Document(
         site="Example HPC", timezone="Europe/Paris", clusters=("alpha",), period=days, by="account", chosen=Chosen(),
-        made_s=at(2026, 11, 2), groups=(group,), idle=idle, total=replace(group, key=None), adjustments=(), before=None,
-        year_before=None, modelled_share=None, reconciliation=(), not_accounted=(), quarantined=0, factors=(),
-        wue_l_per_kwh=None, budgets=(),
+        made_s=at(2026, 11, 2), groups=(group,), idle=idle, total=replace(group, key=None), adjustments=(),
+        adjusted_later=(), before=None, year_before=None, modelled_share=None, reconciliation=(), not_accounted=(),
+        quarantined=0, factors=(), wue_l_per_kwh=None, budgets=(),
     )  # fmt: skip
