@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from math import fsum
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from accounting.branches import Branch, branches, parents_of
@@ -19,6 +19,7 @@ from accounting.budgets import Standing, period_of, standings
 from accounting.clock import day_of, day_start
 from accounting.factors import SourceShare, shares_of_time
 from accounting.ledger.reading import Books
+from accounting.periods import Adjusted, adjustments_in, adjustments_to
 from accounting.report import Chosen, Report, Sums, make_report
 from accounting.sections import (
     Point,
@@ -38,6 +39,12 @@ from site_config.kept import KnownSite
 
 PeriodKind = Literal["month", "quarter", "year", "days"]
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
+
+#: The figures that add up, beside the time.
+ADDED = (
+    "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j", "co2e_location_g", "co2e_market_g",
+    "co2e_embodied_g",
+)  # fmt: skip
 
 #: The course of a longer period goes by months.
 MOST_DAYS = 92
@@ -113,11 +120,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What a closed period's restatement added to this one: the figures are differences, and may be negative."""
+    """What was found out about a closed month after it was closed: differences, which may be negative."""
 
     of: str  # the closed month, `2026-09`
-    posted_s: float  # when
-    reason: str  # as its author wrote it
+    posted_in: str  # the month whose total has it
+    posted_s: float  # when, the last of them
+    reason: str | None  # as its author wrote it; None: the month's time was accounted again
     sums: Sums
 
 
@@ -135,7 +143,8 @@ class Document:
     groups: tuple[Sums, ...]  # the most emissions first; a key of None: jobs without one
     idle: Sums | None  # None where only some payers are in the report: idle time is the site's
     total: Sums  # groups, idle and adjustments
-    adjustments: tuple[Adjustment, ...]
+    adjustments: tuple[Adjustment, ...]  # posted in the period, about months that were closed before
+    adjusted_later: tuple[Adjustment, ...]  # about the period, posted after it: in no figure here
     before: Comparison | None  # None: the books have nothing of it
     year_before: Comparison | None
     modelled_share: float | None  # of the IT energy of jobs
@@ -182,7 +191,10 @@ def make_document(
     clusters = tuple(chosen.clusters or config.clusters)
     first, last = period.first_day, period.last_day
     start_s, end_s = period.bounds(zone)
-    made = make_report(books, first.isoformat(), last.isoformat(), by, chosen, accuracy)
+    days = first.isoformat(), last.isoformat()
+    made = make_report(books, *days, by, chosen, accuracy)
+    adjustments = _adjustments(adjustments_in(books, *days, chosen=chosen), made.total)
+    later = [one for one in adjustments_to(books, *days, chosen=chosen) if one.posted_month > f"{last:%Y-%m}"]
     document = Document(
         site=config.site.name,
         timezone=config.site.timezone,
@@ -193,8 +205,9 @@ def make_document(
         made_s=now_s,
         groups=tuple(made.groups),
         idle=made.idle,
-        total=made.total,
-        adjustments=(),
+        total=_adjusted(made.total, adjustments),
+        adjustments=adjustments,
+        adjusted_later=_adjustments(later, made.total),
         before=_compared(books, zone, period.before(), chosen, clusters, accuracy),
         year_before=_compared(books, zone, period.year_before(), chosen, clusters, accuracy),
         modelled_share=_modelled_share(made),
@@ -205,6 +218,7 @@ def make_document(
         wue_l_per_kwh=config.wue_l_per_kwh,
         budgets=_budgets(books, config, min(last, day_of(zone, now_s)), chosen, clusters),
         tree=branches(made.groups, parents_of(books, clusters)) if tree else (),
+        closed_s=_closed_s(books, period),
     )
     if top is None:
         return document
@@ -229,8 +243,45 @@ def _compared(
     accounted = 1 - missing_s / ((end_s - start_s) * len(clusters))
     if accounted <= 0:
         return None
-    first, last = period.first_day.isoformat(), period.last_day.isoformat()
-    return Comparison(period, make_report(books, first, last, "cluster", chosen, accuracy).total, accounted)
+    days = period.first_day.isoformat(), period.last_day.isoformat()
+    total = make_report(books, *days, "cluster", chosen, accuracy).total
+    return Comparison(
+        period, _adjusted(total, _adjustments(adjustments_in(books, *days, chosen=chosen), total)), accounted
+    )
+
+
+def _adjustments(found: Sequence[Adjusted], total: Sums) -> tuple[Adjustment, ...]:
+    """The adjustments as the report shows them: what the report knows nothing of, they add nothing to."""
+    made = []
+    for one in found:
+        unknown = {name: None for name in ADDED if getattr(total, name) is None and not getattr(one.total, name)}
+        made.append(Adjustment(one.month, one.posted_month, one.posted_s, one.reason, replace(one.total, **unknown)))
+    return tuple(made)
+
+
+def _adjusted(total: Sums, adjustments: Sequence[Adjustment]) -> Sums:
+    """The total with what the adjustments add to it; its interval moves along."""
+    for one in adjustments:
+        added: dict[str, Any] = {
+            name: None if (figure := getattr(total, name)) is None else figure + (getattr(one.sums, name) or 0.0)
+            for name in ADDED
+        }
+        for end in ("co2e_low_g", "co2e_high_g"):
+            if (figure := getattr(total, end)) is not None:
+                added[end] = max(figure + (one.sums.co2e_location_g or 0.0), 0.0)
+        total = replace(total, gpu_seconds=total.gpu_seconds + one.sums.gpu_seconds, **added)
+    return total
+
+
+def _closed_s(books: Books, period: Period) -> float | None:
+    """When the month was closed; None where it is open, or the period is no month."""
+    if period.kind != "month":
+        return None
+    rows = books.rows(_LAST_EVENT, {"month": period.name})
+    return rows[0]["at_s"] if rows and rows[0]["closed"] else None
+
+
+_LAST_EVENT = "SELECT closed, at_s FROM periods WHERE month = :month ORDER BY period_id DESC LIMIT 1"
 
 
 def _modelled_share(made: Report) -> float | None:

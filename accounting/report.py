@@ -190,12 +190,13 @@ def _merged(rows: Iterable[dict[str, Any]], key: Callable[[str | None], str | No
 def _count(
     books: Books, sql: str, grouping: Grouping | None, words: Mapping[str, str], values: dict[str, Any]
 ) -> dict[str | None, int]:
-    """How many jobs by group; None: of all groups together."""
+    """How many jobs by group, a requeued one as one; None: of all groups together."""
     words = {
         **words,
         "name": grouping.name if grouping else "NULL",
         "kinds": "j.kind <> ''" if grouping and grouping.of_meters else "j.kind = ''",
-        "same_group": " AND k.model = j.model" if grouping and grouping.of_meters else "",
+        "same_group": " AND k.model = u.model" if grouping and grouping.of_meters else "",
+        "by_model": ", u.model" if grouping and grouping.of_meters else "",
         "group_by": f"GROUP BY {grouping.name}" if grouping else "",
     }
     return {row["group_name"]: row["jobs"] or 0 for row in books.rows(sql.format(**words), values)}
@@ -254,16 +255,21 @@ WHERE 1 = 1{chosen}
 {group_by}
 """
 
-# Jobs that held GPUs and have no GPU energy on any day of the period. Days without energy have the method none, and
-# are few; they are found by it.
+# Jobs a run of which held GPUs and has no GPU energy on any day of the period. Days without energy have the method
+# none, and are few; they are found by it.
 _UNKNOWN = """
-SELECT {name} AS group_name, COUNT(DISTINCT j.attempt_id) AS jobs
-FROM usage_days j JOIN payers p ON p.payer_id = j.payer_id
-WHERE j.method = 'none' AND j.day >= :first AND j.day <= :last AND j.kind = 'gpu' AND j.held_s > 0
-  AND NOT EXISTS (
-    SELECT 1 FROM usage_days k
-    WHERE k.attempt_id = j.attempt_id AND k.day >= :first AND k.day <= :last AND k.kind = 'gpu'
-      AND k.energy_j IS NOT NULL{same_group}){chosen}
+SELECT {name} AS group_name, SUM(j.jobs) AS jobs
+FROM (
+  SELECT u.payer_id, u.kind{by_model}, COUNT(DISTINCT a.job_id) AS jobs
+  FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
+  WHERE u.method = 'none' AND u.day >= :first AND u.day <= :last AND u.kind = 'gpu' AND u.held_s > 0
+    AND NOT EXISTS (
+      SELECT 1 FROM usage_days k
+      WHERE k.attempt_id = u.attempt_id AND k.day >= :first AND k.day <= :last AND k.kind = 'gpu'
+        AND k.energy_j IS NOT NULL{same_group})
+  GROUP BY u.payer_id, u.kind{by_model}
+) AS j JOIN payers p ON p.payer_id = j.payer_id
+WHERE 1 = 1{chosen}
 {group_by}
 """
 

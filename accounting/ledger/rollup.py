@@ -21,6 +21,12 @@ from accounting.ledger.sums import (
     Derived,
 )
 
+#: All runs of the jobs that some attempts are runs of.
+_OF_JOBS = (
+    "attempt_id IN (SELECT e.attempt_id FROM attempts b JOIN attempts e "
+    "ON e.job_id = b.job_id AND e.cluster = b.cluster WHERE b.attempt_id IN ({ids}))"
+)
+
 
 class RollUp:
     """Brings the roll-ups of one cluster up to its postings."""
@@ -70,14 +76,16 @@ class RollUp:
     def payers(self, attempt_ids: Collection[int], moved_ids: Collection[int]) -> None:
         """Sum the payers' days anew: those of changed attempts, and every day of attempts that moved to another payer.
 
-        A job that appears on a day, or is gone from it, is counted otherwise on its next day, too.
+        A job that appears on a day, or is gone from it, is counted otherwise on its next day, too, also where that is
+        of another run of it.
         """
         days = {day for day, _, _ in self._days} if attempt_ids else set()
+        others = self._following(attempt_ids)
         for ids in id_lists(moved_ids):
             days |= self._move(ids)
+            others |= self._days_of_jobs(ids)
         self._payer_sums(days)
-        following = {day for day in self._following(attempt_ids) if day[:7] not in self._closed}
-        for day in sorted(days | following):
+        for day in sorted(days | {day for day in others if day[:7] not in self._closed}):
             self._again(f"payer_jobs WHERE day = :day AND month = :month AND {OF_CLUSTER}", PAYER_JOBS, day)
 
     def _payer_sums(self, days: Collection[str]) -> None:
@@ -109,9 +117,16 @@ class RollUp:
             return set()
         days: set[str] = set()
         for ids in id_lists(attempt_ids):
-            chosen = f"SELECT MIN(day) FROM usage_days WHERE attempt_id IN ({ids}) AND day > :last GROUP BY attempt_id"
+            chosen = (
+                f"SELECT MIN(day) FROM usage_days WHERE {_OF_JOBS.format(ids=ids)} AND day > :last GROUP BY attempt_id"
+            )
             days |= set(self._connection.execute(text(chosen), {"last": last}).scalars())
         return days
+
+    def _days_of_jobs(self, ids: str) -> set[str]:
+        """Every day of the jobs that these attempts are runs of."""
+        chosen = f"SELECT DISTINCT day FROM usage_days WHERE {_OF_JOBS.format(ids=ids)}"
+        return set(self._connection.execute(text(chosen)).scalars())
 
     def _run(self, sql: str, **values: object) -> None:
         self._connection.execute(text(sql), values)

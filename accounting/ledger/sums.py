@@ -149,25 +149,29 @@ GROUP BY month, payer_id, kind, model
 """,
 )
 
-_BEFORE = "COALESCE((SELECT MAX(p.day) FROM usage_days p WHERE p.attempt_id = {attempt} AND p.day < :day{same}), '')"
+# Of the same job: a requeued one has several attempts, and is one job of its payer.
+_BEFORE = """COALESCE((
+           SELECT MAX(p.day) FROM attempts e JOIN usage_days p ON p.attempt_id = e.attempt_id
+           WHERE e.job_id = a.job_id AND e.cluster = a.cluster AND p.payer_id = {used}.payer_id AND p.day < :day{same}
+         ), '')"""
 
 PAYER_JOBS = Derived(
     "payer_jobs",
     ("month", "day", "payer_id", "kind", "model", "previous_day"),
     ("jobs",),
     f"""
-SELECT CAST(:month AS CHAR(7)) AS month, day, payer_id, kind, model, previous_day, COUNT(*) AS jobs
+SELECT CAST(:month AS CHAR(7)) AS month, day, payer_id, kind, model, previous_day, COUNT(DISTINCT job_id) AS jobs
 FROM (
-  SELECT there.day, payer_id, '' AS kind, '' AS model,
-         {_BEFORE.format(attempt="there.attempt_id", same="")} AS previous_day
+  SELECT there.day, there.payer_id, '' AS kind, '' AS model, a.job_id,
+         {_BEFORE.format(used="there", same="")} AS previous_day
   FROM (
     SELECT DISTINCT u.day, u.attempt_id, payer_id FROM usage_days u WHERE {OF_DAY} = :day AND {OF_CLUSTER}
-  ) AS there
+  ) AS there JOIN attempts a ON a.attempt_id = there.attempt_id
   UNION ALL
-  SELECT u.day, payer_id, u.kind, u.model,
-         {_BEFORE.format(attempt="u.attempt_id", same=" AND p.kind = u.kind AND p.model = u.model")} AS previous_day
-  FROM usage_days u
-  WHERE {OF_DAY} = :day AND {OF_CLUSTER}
+  SELECT u.day, u.payer_id, u.kind, u.model, a.job_id,
+         {_BEFORE.format(used="u", same=" AND p.kind = u.kind AND p.model = u.model")} AS previous_day
+  FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
+  WHERE {OF_DAY} = :day AND u.{OF_CLUSTER}
 ) AS job
 GROUP BY day, payer_id, kind, model, previous_day
 """,

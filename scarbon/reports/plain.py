@@ -27,6 +27,7 @@ def as_json(document: Document) -> dict[str, Any]:
         "meta": _meta(document),
         "groups": [figures(document, group) for group in document.groups],
         "idle": figures(document, document.idle or nothing),
+        "adjusted_later": [{**asdict(one), "sums": figures(document, one.sums)} for one in document.adjusted_later],
         "adjustments": [{**asdict(one), "sums": figures(document, one.sums)} for one in document.adjustments],
         "total": figures(document, document.total),
         "tree": [

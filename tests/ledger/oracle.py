@@ -18,7 +18,7 @@ def used(books: Books) -> list[Row]:
         {**row, "day": day_of(row["slot_s"])}
         for row in books.rows("""
             SELECT u.*, m.kind, m.model, a.cluster, a.user_name, a.account, a.partition_name, a.qos, a.wckey,
-                   a.comment
+                   a.comment, a.job_id
             FROM usage_slots u JOIN meters m ON m.meter_id = u.meter_id
             JOIN attempts a ON a.attempt_id = u.attempt_id WHERE u.superseded_by IS NULL""")
     ]
@@ -64,6 +64,12 @@ def usage_days(rows: Iterable[Row]) -> dict[Any, Mapping[str, Any]]:
     }
 
 
+def job_of(row: Row) -> tuple[Any, ...]:
+    """The job that a run is one of, and who pays for it: however often it was requeued, it is one job of theirs."""
+    who = ("cluster", "user_name", "account", "partition_name", "qos", "wckey", "comment")
+    return (row["job_id"], *(row[name] for name in who))
+
+
 def report(rows: Iterable[Row], first: str, last: str, group: Callable[[Row], Any]) -> dict[Any, Mapping[str, Any]]:
     """The sums of a period by group."""
     inside = [row for row in rows if first <= row["day"] <= last]
@@ -71,13 +77,13 @@ def report(rows: Iterable[Row], first: str, last: str, group: Callable[[Row], An
     for key, of in by(inside, group).items():
         gpu = [row for row in of if row["kind"] == "gpu"]
         unknown = [
-            attempt
-            for attempt, its in by(gpu, lambda row: row["attempt_id"]).items()
+            its[0]
+            for its in by(gpu, lambda row: row["attempt_id"]).values()
             if total(its, "held_s") and total(its, "energy_j") is None
         ]
         made[key] = {
-            "jobs": len({row["attempt_id"] for row in of}),
-            "jobs_unknown": len(unknown),
+            "jobs": len({job_of(row) for row in of}),
+            "jobs_unknown": len({job_of(row) for row in unknown}),
             "gpu_seconds": total(gpu, "held_s") or 0.0,
             "gpu_energy_j": total(gpu, "energy_j"),
             "host_energy_j": total([row for row in of if row["kind"] == "host"], "energy_j"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from accounting.ledger.reading import Books
@@ -140,6 +142,36 @@ def test_an_account_that_changes_takes_all_days_of_the_job_with_it(place: Place)
     with Books(place.url, place.password) as books:
         groups = make_report(books, "2026-10-30", "2026-10-30", "account", None).groups
     assert [(group.key, group.jobs, group.gpu_energy_j) for group in groups] == [("chem", 1, 3600.0)]
+
+
+def counted(place: Place, last: str = "2026-11-01") -> dict[str | None, int]:
+    """How many jobs each account has from the first day on."""
+    with Books(place.url, place.password) as books:
+        return {group.key: group.jobs for group in make_report(books, "2026-10-30", last, "account").groups}
+
+
+def test_a_requeued_job_is_one_job_on_one_day_and_over_days(place: Place) -> None:
+    """Two runs on the first day, and one on the third, which is accounted before they are."""
+    ledger = Ledger(place.url, "UTC", place.password)
+    first, second, third = (
+        replace(job(1, end_s=None), submit_s=job(1).submit_s + later) for later in (0, 7200, 172800)
+    )
+    ledger.post(window(48, 72, [third], [usage(third, 49)]), RUN)
+    ledger.post(window(0, 24, [first, second], [usage(first, 1), usage(second, 3)]), RUN)
+    ledger.close()
+    assert counted(place, "2026-10-30") == {"phys": 1}
+    assert counted(place) == {"phys": 1}
+
+
+def test_a_run_that_moves_to_another_account_leaves_the_others_where_they_are(place: Place) -> None:
+    ledger = Ledger(place.url, "UTC", place.password)
+    first, third = (replace(job(1, end_s=None), submit_s=job(1).submit_s + later) for later in (0, 172800))
+    ledger.post(window(0, 24, [first], [usage(first, 1)]), RUN)
+    ledger.post(window(48, 72, [third], [usage(third, 49)]), RUN)
+    moved = replace(first, account="chem")
+    ledger.post(window(0, 24, [moved], [usage(moved, 1)], booked=(0, 72)), RUN)
+    ledger.close()
+    assert counted(place) == {"phys": 1, "chem": 1}
 
 
 def test_clusters_are_kept_apart(place: Place) -> None:

@@ -91,7 +91,8 @@ def history(seed: int, days: int = 4, jobs: int = 12) -> Iterator[Window]:
     gone from a later account of the same hours.
     """
     chance = random.Random(seed)
-    made = [_random_job(chance, number, days) for number in range(1, jobs + 1)]
+    made = [_random_job(chance, number, days) for number in range(1, jobs - 1)]
+    made += [_requeued(one, hours) for one, hours in zip(made, (7, 30), strict=False)]
     hours = days * 24
     windows = [(a, min(a + size, (a // 24 + 1) * 24)) for a, size in _cuts(chance, hours)]
     again = [chance.choice(windows) for _ in range(4)]
@@ -125,6 +126,15 @@ def _random_job(chance: random.Random, number: int, days: int) -> Job:
         qos=chance.choice(["normal", "high"]),
         gpus=chance.choice([0, 1, 2]),
         comment=[None, "scarbon:project=x", "scarbon:project=y,phase=train"][number % 3],
+    )
+
+
+def _requeued(one: Job, hours: int) -> Job:
+    """The same job once more, some hours later."""
+    assert one.start_s is not None and one.end_s is not None
+    later_s = hours * HOUR_S
+    return replace(
+        one, submit_s=one.submit_s + later_s, start_s=one.start_s + later_s, end_s=one.end_s + later_s, restarts=1
     )
 
 
