@@ -7,7 +7,9 @@ row in quarantine is tried again once the program or the configuration is anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypedDict
@@ -73,6 +75,7 @@ def catch_up(ledger: Ledger, cluster: str, source: JobSource, back_s: float, run
         _compare(ledger, cluster, source.jobs(since_s, end_s - back_s), booked, found, unseen)
     _lose(ledger, unseen)
     found.lost = len(unseen)
+    windows += _windows_of_tags(ledger, cluster, {key.job_id for key in found.jobs})
     found.stretches = _within(booked, [*found.stretches, *windows])
     return found
 
@@ -90,6 +93,21 @@ def windows_to_try(ledger: Ledger, cluster: str, run: By) -> list[Stretch]:
     chosen = chosen.where(table.c.cluster == cluster, _other(run))
     with ledger.transaction() as connection:
         return [(row.start_s, row.end_s) for row in connection.execute(chosen)]
+
+
+def _windows_of_tags(ledger: Ledger, cluster: str, job_ids: Collection[int]) -> list[Stretch]:
+    """The windows of rows in quarantine that are tags of these jobs: what a hook said of a job that Slurm knows now."""
+    table, runs = schema.quarantine, schema.runs
+    chosen = select(table.c.raw, runs.c.start_s, runs.c.end_s).join_from(table, runs)
+    chosen = chosen.where(table.c.cluster == cluster, table.c.raw.like('{"cluster"%'))
+    windows = []
+    if job_ids:
+        with ledger.transaction() as connection:
+            for raw, *window in connection.execute(chosen):
+                with suppress(ValueError):
+                    if json.loads(raw).get("job_id") in job_ids:
+                        windows.append((window[0], window[1]))
+    return windows
 
 
 def tried(ledger: Ledger, cluster: str, run: By) -> None:

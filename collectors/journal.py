@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from accounting.model import GpuSamples, Job, Reject, Tag
 from accounting.sources import SourceError
 
 FORMAT_VERSION = 1
+
+#: How long a last line without its end may be one that is just being written, or sent: it is left for the next run.
+WRITTEN_WITHIN_S = 600.0
 
 #: What stands between a node's name and `.jsonl`: the number of a journal put aside, or a sent journal's id.
 _PART = re.compile(r"\.(?:(?P<number>[0-9]{6,15})|(?P<sent>[0-9a-f]{16}))$")
@@ -93,6 +97,7 @@ def _read_file(path: Path) -> _File:
     try:
         # As bytes: reading as text would turn a carriage return into a new line, and a row is kept as it came.
         text = path.read_bytes().decode("utf-8", errors="backslashreplace")
+        age_s = time.time() - path.stat().st_mtime
     except OSError as error:
         raise SourceError(f"the journal {path} cannot be read: {error.strerror}", "check its owner and mode") from None
     events: list[dict[str, Any]] = []
@@ -104,6 +109,8 @@ def _read_file(path: Path) -> _File:
         event = _event(line)
         if isinstance(event, str):
             torn = number == len(lines)  # nothing stands behind a newline at the end
+            if torn and 0 <= age_s < WRITTEN_WITHIN_S:
+                continue
             reason = "the last line is torn: it was cut off while it was written" if torn else event
             rejects.append(Reject("journal", f"{path}:{number}", line, reason))
         else:

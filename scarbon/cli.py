@@ -102,7 +102,7 @@ def cli(ctx: click.Context, config: str | None) -> None:
     Every day:    scarbon jobs -S now-7days
                   scarbon report --month 2026-10 --by account
 
-    Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with rows in quarantine.
+    Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with new rows in quarantine.
     """
     ctx.obj = config
 

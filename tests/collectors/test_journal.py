@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -210,11 +211,19 @@ def rejected(found: list[Tag | Reject]) -> Reject:
 
 def test_a_torn_last_line(tmp_path: Path) -> None:
     torn = line("end", 200)[:50]
-    found = read(tmp_path, line("start", 100), torn)
+    read(tmp_path, line("start", 100), torn)
+    os.utime(tmp_path / "n1.jsonl", (1e9, 1e9))
+    found = list(Journal("alpha", tmp_path).tags(0, 1e10, [], []))
     reject = rejected(found)
     assert (reject.source, reject.where, reject.raw) == ("journal", f"{tmp_path}/n1.jsonl:2", torn)
     assert reject.reason == "the last line is torn: it was cut off while it was written"
     assert len(found) == 2
+
+
+def test_a_last_line_that_may_just_be_written_is_left_for_the_next_run(tmp_path: Path) -> None:
+    torn = line("end", 200)[:50]
+    assert spans(read(tmp_path, line("start", 100), torn)) == [(42, "GPU-1", 100, None, True)]
+    assert spans(read(tmp_path, line("start", 100), line("end", 200))) == [(42, "GPU-1", 100, 200, True)]
 
 
 def test_a_last_line_without_its_newline_counts_where_it_is_whole(tmp_path: Path) -> None:

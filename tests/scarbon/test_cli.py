@@ -31,7 +31,7 @@ def test_help_names_every_verb_and_the_exit_codes(words: list[str]) -> None:
     for verb, (_, line) in VERBS.items():
         assert f"  {verb} " in text
         assert line.split()[0] in text
-    assert "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with rows in quarantine." in text
+    assert "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done with new rows in quarantine." in text
 
 
 def whole_help(verb: str) -> str:
