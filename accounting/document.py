@@ -254,7 +254,9 @@ def _adjustments(found: Sequence[Adjusted], total: Sums) -> tuple[Adjustment, ..
     """The adjustments as the report shows them: what the report knows nothing of, they add nothing to."""
     made = []
     for one in found:
-        unknown = {name: None for name in ADDED if getattr(total, name) is None and not getattr(one.total, name)}
+        unknown: dict[str, Any] = {
+            name: None for name in ADDED if getattr(total, name) is None and not getattr(one.total, name)
+        }
         made.append(Adjustment(one.month, one.posted_month, one.posted_s, one.reason, replace(one.total, **unknown)))
     return tuple(made)
 
