@@ -32,6 +32,7 @@ VERBS = {
     "statement": ("scarbon.commands.statement", "State what jobs used and emitted, for a paper or a program."),
     "advice": ("scarbon.commands.advice", "Say how to emit less, from a person's own jobs."),
     "audit": ("scarbon.commands.audit", "Show that the books balance, and what is in quarantine."),
+    "restate": ("scarbon.commands.restate", "Give a period's figures anew, with the factors that are known now."),
     "ledger": ("scarbon.commands.ledger", "Look after the books as a database: upgrade."),
     "grid": ("scarbon.commands.grid", "Show the grid's intensity, fetch it, and say who gives it."),
     "hooks": ("scarbon.commands.hooks", "Install Slurm's prolog and epilog, and show their state."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,7 @@ from site_config.place import find_config
 from site_config.secrets import read_secret
 
 if TYPE_CHECKING:
+    from accounting.ledger.closing import By
     from accounting.ledger.store import Ledger
     from site_config.schema import SiteConfig
 
@@ -50,6 +53,18 @@ def open_ledger(config: SiteConfig) -> Ledger:
     from accounting.ledger.store import Ledger
 
     return Ledger(config.ledger.url, config.site.timezone, _password(config))
+
+
+def who_does(why: str | None) -> By:
+    """Who runs this, where, and why, as the books keep it."""
+    from accounting.ledger.closing import By
+
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    behind = os.environ.get("SUDO_USER")
+    return By(name if not behind or behind == name else f"{behind} as {name}", os.uname().nodename, why)
 
 
 def names(text: str | None) -> list[str] | None:

@@ -90,6 +90,10 @@ class Adjustments:
         """What was adjusted before in the slots that begin in [start_s, end_s)."""
         return self._sums("meter_id IN (SELECT meter_id FROM meters WHERE cluster = :cluster)", start_s, end_s, cluster)
 
+    def count(self, standing: Mapping[Key, Figures], said: Mapping[Key, Figures]) -> int:
+        """How many rows `post` would post."""
+        return sum(1 for _ in self._differences(standing, said))
+
     def post(self, standing: Mapping[Key, Figures], said: Mapping[Key, Figures]) -> int:
         """Post what makes up for the difference between what stands in the books and what is said; how many rows."""
         rows = list(self._differences(standing, said))

@@ -57,7 +57,7 @@ class Differ:
             changed = []
             for row in rows:
                 old = in_force.pop(row[:keys], None)
-                if old is not None and _same(old[1 : len(row) + 1 - notes], row[: len(row) - notes]):
+                if old is not None and same_values(old[1 : len(row) + 1 - notes], row[: len(row) - notes]):
                     unchanged += 1
                     continue
                 if old is not None:
@@ -93,7 +93,8 @@ class Differ:
         return {row[1 : keys + 1]: row for row in map(tuple, self._connection.execute(chosen))}
 
 
-def _same(old: Values, new: Values) -> bool:
+def same_values(old: Values, new: Values) -> bool:
+    """Whether two rows say the same, figures to a billionth."""
     return old == new or all(map(_same_value, old, new))
 
 

@@ -48,7 +48,7 @@ restatements = _table(
     "restatements",
     _id("restatement_id"),
     Column("cluster", Name(64), nullable=False),
-    Column("start_s", Double, nullable=False),  # the slots that begin in [start_s, end_s)
+    Column("start_s", Double, nullable=False),  # the slots that [start_s, end_s) touches
     Column("end_s", Double, nullable=False),
     Column(
         "rule", Name(16), nullable=False
