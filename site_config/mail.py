@@ -19,7 +19,7 @@ from site_config.section import FilePath, Positive, Section, Text, shown, wrong,
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{DOMAIN.pattern}")
+ADDRESS = re.compile(rf"(?!-){_ATOM}(?:\.{_ATOM})*@{DOMAIN.pattern}")  # none that a program takes for an option
 
 #: What a subject may name.
 SUBJECT_NAMES = ("site", "account", "period")

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from accounting.document import make_document
+from accounting.document import Period, make_document
 from accounting.ledger.reading import Books
 from accounting.report import GROUPINGS, Chosen
 from accounting.tags import split_tags
-from scarbon.errors import WrongUseError
+from scarbon.errors import FAILED, WrongUseError
 from scarbon.periods import chosen_period, period_options, refuse_empty
 from scarbon.reports import FORMATS, render
-from scarbon.site import chosen_clusters, known_site, names, open_books
+from scarbon.site import chosen_clusters, known_site, names, open_books, site
 from site_config.errors import near
+from site_config.kept import KnownSite
 
 EXAMPLE = """\b
 Examples:
@@ -25,6 +27,7 @@ Examples:
   scarbon report --quarter last --by user --format json
   scarbon report --month last -A physics --by user --format html -o physics.html
   scarbon report -S 2026-10-01 -E 2026-10-08 --by tag:project
+  scarbon report --month last --each account --mail
 """
 
 #: The formats that are told of single jobs unless it is said otherwise: a glance at the terminal is to be quick.
@@ -63,10 +66,16 @@ def _grouping(context: click.Context, parameter: click.Parameter, by: str) -> st
 )
 @click.option("--format", "as_", type=click.Choice(list(FORMATS)), default="table", show_default=True)
 @click.option("--language", metavar="CODE", help="The language of md, html and pdf. [default: the site's, else en]")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Into this file.")
-@click.pass_obj
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Into this file; --dry-run: into this folder.")
+@click.option(
+    "--each", type=click.Choice(["account"]), help="With --mail: a page for each account. [default --by: user]"
+)
+@click.option("--mail", is_flag=True, help="Send each page to those who coordinate its account (docs/mail.md).")
+@click.option("--again", is_flag=True, help="With --mail: to those who have it already, too.")
+@click.option("--dry-run", is_flag=True, help="With --mail: send nothing, write the messages into the folder -o.")
+@click.pass_context
 def report(
-    config_option: str | None,
+    ctx: click.Context,
     /,
     by: str,
     accounts: str | None,
@@ -77,6 +86,10 @@ def report(
     as_: str,
     language: str | None,
     output: Path | None,
+    each: str | None,
+    mail: bool,
+    again: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Sum a period, clipped to the site's calendar: a job that crosses its end counts with what it used inside.
@@ -84,8 +97,14 @@ def report(
     Groups and idle add up to the total, also as they are printed. Idle time is the site's: a report on some accounts or
     users has none.
     """
-    config, now_s = known_site(config_option), time.time()
+    config, now_s = known_site(ctx.obj), time.time()
     period = chosen_period(config, options, now_s)
+    if mail or each or again or dry_run:
+        _refuse_with_mail(ctx, mail, each, dry_run, output)
+        _mail(ctx, config, period, by, accounts, top, language, again, output if dry_run else None)
+        return
+    if output is not None and output.is_dir():
+        raise WrongUseError(f"{output} is a folder", "name a file in it")
     if tree and by != "account":
         raise WrongUseError("only accounts have a tree", "use --tree with --by account")
     if language is not None and as_ not in SPOKEN:
@@ -111,6 +130,52 @@ def report(
 
         made = render(document, as_, look(config.report, language))
     _put(made, output)
+
+
+def _refuse_with_mail(ctx: click.Context, mail: bool, each: str | None, dry_run: bool, output: Path | None) -> None:
+    """WrongUseError for options that do not go together where pages are sent."""
+    if not (mail and each):
+        raise WrongUseError("--mail and --each go together", "write for example --month last --each account --mail")
+    for name in ("user", "clusters", "tree", "as_"):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            (option,) = (param.opts[-1] for param in ctx.command.params if param.name == name)
+            raise WrongUseError(f"{option} does not go with --mail", "a page is the whole of an account, as mail")
+    if dry_run != (output is not None):
+        raise WrongUseError("--dry-run and -o, the folder for its messages, go together with --mail", "give both")
+    if output is not None and output.exists() and not output.is_dir():
+        raise WrongUseError(f"{output} is a file", "-o is the folder for the messages of --dry-run")
+
+
+def _mail(
+    ctx: click.Context,
+    config: KnownSite,
+    period: Period,
+    by: str,
+    accounts: str | None,
+    top: int | None,
+    language: str | None,
+    again: bool,
+    folder: Path | None,
+) -> None:
+    """Send the pages, and say what became of each."""
+    from scarbon.mailing import Asked, mail_pages
+    from scarbon.pages.look import look
+
+    books = open_books(config)
+    asked = Asked(
+        period=period,
+        by=by if ctx.get_parameter_source("by") is ParameterSource.COMMANDLINE else "user",
+        accounts=_accounts(books, list(config.clusters), names(accounts), tree=False),
+        top=TOP if top is None else top,
+        again=again,
+    )
+    outcome = mail_pages(site(ctx.obj), config, books, look(config.report, language), asked, folder)
+    for line in outcome.said:
+        click.echo(line)
+    for line in (*outcome.nobody, *outcome.failed):
+        click.echo(f"scarbon: {line}", err=True)
+    if outcome.failed:
+        ctx.exit(FAILED)
 
 
 def _put(made: str | bytes, output: Path | None) -> None:
