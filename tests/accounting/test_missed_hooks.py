@@ -20,8 +20,9 @@ from accounting.booking import Rules, Sources, account
 from accounting.jobs import JobFilter, list_jobs
 from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
-from accounting.model import Device, FactorSlot, GpuSamples, Job, Node
+from accounting.model import Device, FactorSlot, GpuSamples, Job, LabelSpan, Node
 from accounting.sources import Factors
+from collectors.holders import HpcJobLabels
 from collectors.journal import Journal
 
 MIDNIGHT_S = 1790812800  # 2026-10-01T00:00:00Z
@@ -35,6 +36,7 @@ class Site:
     """One GPU on n1, and the attempts of job 42 by sacct: (submit, start, end, restarts)."""
 
     attempts: Sequence[tuple[int, int, int | None, int]]
+    labels: Sequence[tuple[int, int]] = ()  # from when to when samples carried the job's label
     name = "test"
 
     def jobs(self, start_s: float, end_s: float) -> Iterator[Job]:
@@ -47,7 +49,9 @@ class Site:
     def samples(self, start_s: float, end_s: float, uuids: Collection[str] | None = None) -> Iterator[GpuSamples]:
         time_s = np.arange(np.ceil(start_s / 30) * 30, end_s + 1, 30.0)
         energy_j = POWER_W * (time_s - (MIDNIGHT_S - 30 * DAY_S))
-        yield GpuSamples(Device("alpha", "GPU-1", "n1", "A100", 0), time_s, energy_j, np.zeros(0), np.zeros(0))
+        labels = tuple(LabelSpan(42, MIDNIGHT_S + first, MIDNIGHT_S + last) for first, last in self.labels)
+        device = Device("alpha", "GPU-1", "n1", "A100", 0)
+        yield GpuSamples(device, time_s, energy_j, np.zeros(0), np.zeros(0), labels)
 
     def nodes(self) -> Mapping[str, Node]:
         return {}
@@ -72,21 +76,28 @@ class Accounted:
     """What the books say: the GPU's seconds and energy by the attempt's submit time, and the disagreements."""
 
     held_s: dict[int, float]
-    energy_j: dict[int, float]
+    energy_j: dict[int, float | None]
+    method: dict[int, str]
     disagreements: dict[str, int]
+    unknown: int  # attempts that held GPUs of whose energy nothing is known, as the audit counts them
     balanced: bool
 
 
 def run(
-    folder: Path, attempts: Sequence[tuple[int, int, int | None, int]], lines: Sequence[str], hours: int
+    folder: Path,
+    attempts: Sequence[tuple[int, int, int | None, int]],
+    lines: Sequence[str],
+    hours: int,
+    labels: Sequence[tuple[int, int]] = (),
 ) -> Accounted:
-    """Account the day in windows of so many hours."""
+    """Account the day in windows of so many hours, by the journal and then by the label of samples."""
     (folder / "journal").mkdir()
     (folder / "journal" / "n1.jsonl").write_text("".join(lines))
-    site, url = Site(attempts), f"sqlite:///{folder}/ledger.db"
+    site, url = Site(attempts, labels), f"sqlite:///{folder}/ledger.db"
     ledger = Ledger(url, "UTC")
     for hour in range(0, 24, hours):
-        sources = Sources(site, site, [Journal("alpha", folder / "journal")], None, site, factors)
+        holders = [Journal("alpha", folder / "journal"), HpcJobLabels()]
+        sources = Sources(site, site, holders, None, site, factors)
         start_s = MIDNIGHT_S + hour * 3600
         account("alpha", sources, RULES, ledger, start_s, start_s + hours * 3600, version="t", config_digest="t")
     ledger.close()
@@ -95,8 +106,10 @@ def run(
     found = audit(books, None, None)
     return Accounted(
         {row.submit - MIDNIGHT_S: row.gpu_seconds for row in rows},
-        {row.submit - MIDNIGHT_S: row.gpu_energy_j or 0.0 for row in rows},
+        {row.submit - MIDNIGHT_S: row.gpu_energy_j for row in rows},
+        {row.submit - MIDNIGHT_S: row.method for row in rows},
         {name: count for name, count in found.holders.items() if count},
+        found.jobs_unknown,
         found.balanced,
     )
 
@@ -157,6 +170,33 @@ def test_holds_end_where_slurm_says(tmp_path: Path, case: str, hours: int) -> No
     assert found.energy_j == pytest.approx({submit: POWER_W * seconds for submit, seconds in held_s.items()}, rel=1e-9)
     assert found.balanced
     assert found.disagreements == disagreements
+
+
+#: A job that ran, was killed with its node, and ran again: the journal has its first run, and of the second nothing.
+REQUEUED = [(0, 7200, 10000, 0), (10000, 14000, 20000, 1)]
+
+
+@pytest.mark.parametrize("hours", [24, 1])
+@pytest.mark.parametrize("first", [[line("start", 7200)], [line("start", 7200), line("end", 10000)]])
+def test_a_requeued_attempt_without_hooks_has_what_the_next_source_says(
+    tmp_path: Path, first: list[str], hours: int
+) -> None:
+    found = run(tmp_path, REQUEUED, first, hours, labels=[(7230, 9990), (14010, 19980)])
+    assert found.energy_j == pytest.approx({0: POWER_W * 2800, 10000: POWER_W * 6000}, rel=1e-9)
+    assert found.method == {0: "counter", 10000: "counter"}
+    assert found.unknown == 0
+    assert found.balanced
+
+
+@pytest.mark.parametrize("hours", [24, 1])
+def test_a_requeued_attempt_of_which_no_source_knows_is_flagged(tmp_path: Path, hours: int) -> None:
+    """Its energy is on the idle line, and neither 0 nor the first attempt's."""
+    found = run(tmp_path, REQUEUED, [line("start", 7200), line("end", 10000)], hours)
+    assert found.held_s == {0: 2800.0, 10000: 6000.0}
+    assert found.energy_j == {0: pytest.approx(POWER_W * 2800, rel=1e-9), 10000: None}
+    assert found.method == {0: "counter", 10000: "none"}
+    assert found.unknown == 1
+    assert found.balanced
 
 
 def test_the_same_window_again_counts_once(tmp_path: Path) -> None:
