@@ -3,7 +3,7 @@ real cluster, or others whose reason for being skipped says NOT TESTED, did not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,25 @@ from tests.site import Site, days_cluster, make_site
 
 #: Why no cluster could be started, where that is so.
 CLUSTER_SKIPPED = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """A golden file is made anew only when it is asked for, and looked at by whoever asks."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a golden file; one that is missing is a failure."""
+
+    def compare(path: Path, made: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(made, encoding="utf-8")
+        assert path.is_file(), f"{path} is missing; --update-golden makes it"
+        assert made == path.read_text(encoding="utf-8")
+
+    return compare
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
