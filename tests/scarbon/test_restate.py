@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.site import Site, change, iso, query
+from tests.site import Site
 
 WHY = "final values"
 
