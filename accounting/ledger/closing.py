@@ -7,6 +7,7 @@ what is found out later. `accounting.periods` reads what is written here.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, text, update
@@ -38,7 +39,7 @@ def close_month(ledger: Ledger, month: str, by: By) -> None:
         _note(connection, month, by, closed=True)
 
 
-def reopen_month(ledger: Ledger, month: str, by: By, run: dict[str, object]) -> None:
+def reopen_month(ledger: Ledger, month: str, by: By, run: Mapping[str, object]) -> None:
     """Open a closed month again; LedgerError where it is open.
 
     Its jobs are booked to whom they belong now. What was adjusted while it was closed stands until the month is
