@@ -106,13 +106,13 @@ def audit(books: Books, start_s: float | None, end_s: float | None) -> Audit:
         roll_ups=list(islice(disagreements(books, start_s, end_s), MOST_NAMED)),
         jobs_unknown=books.rows(_UNKNOWN, values)[0]["attempts"],
         quarantine={row["source"]: row["count_of"] for row in books.rows(_QUARANTINE)},
-        holders=_holders(books, values["start_s"], values["end_s"]),
+        holders=holders_disagreed(books, values["start_s"], values["end_s"]),
         purged_before_s=purged_s,
     )
 
 
-def _holders(books: Books, start_s: float, end_s: float) -> dict[str, int]:
-    """The disagreements of the runs in force whose windows lie in [start_s, end_s).
+def holders_disagreed(books: Books, start_s: float, end_s: float) -> dict[str, int]:
+    """The disagreements of the runs in force whose windows lie in [start_s, end_s), by `holders.Disagreements`' names.
 
     A run is not in force once a later one has accounted all of its window again. Two that overlap in part both count.
     """

@@ -15,10 +15,12 @@ import click
 
 from scarbon.errors import FAILED
 from scarbon.site import LATE_S, open_books, site
+from scarbon.units import counted
 from site_config.place import find_config
 from site_config.schema import Cluster, SiteConfig
 
 if TYPE_CHECKING:
+    from accounting.ledger.reading import Books
     from accounting.model import GpuSamples
     from accounting.sources import HolderSource
 
@@ -31,6 +33,12 @@ Example:
 PACKAGES = ("accounting", "collectors", "scarbon", "simulator", "site_config", "slurm_plugin")
 
 HOUR_S = 3600.0
+
+#: How far back from the books' end disagreements of holders are counted.
+DISAGREED_DAYS = 30
+
+#: A GPU whose last sample is so much older than the newest is silent.
+SILENT_S = 300.0
 
 Finding = tuple[str, str, str]  # ok | warn | FAIL, what was found, what to do
 
@@ -50,7 +58,8 @@ def doctor(config_option: str | None, /) -> None:
 def _findings(option: str | None) -> Iterator[Finding]:
     yield from _packages()
     config = site(option)
-    yield "ok", f"configuration {find_config(option)}: {len(config.clusters)} clusters, {config.site.timezone}", ""
+    clusters = counted(len(config.clusters), "cluster")
+    yield "ok", f"configuration {find_config(option)}: {clusters}, {config.site.timezone}", ""
     yield from _ledger(config)
     yield from _grid(config)
     for name, cluster in config.clusters.items():
@@ -103,6 +112,20 @@ def _ledger(config: SiteConfig) -> Iterator[Finding]:
                 yield "warn", f"ledger {books.address.shown}: {found}", "does the timer of scarbon collect run?"
             else:
                 yield "ok", f"ledger {books.address.shown}: {found}", ""
+        yield from _disagreements(books)
+
+
+def _disagreements(books: Books) -> Iterator[Finding]:
+    """How often the sources of holders did not agree, in the last days of the books."""
+    from accounting.audit import holders_disagreed
+    from scarbon.commands.audit import DISAGREEMENTS
+
+    end_s = max((books.booked(name)[-1][1] for name in books.clusters()), default=0.0)
+    counts = holders_disagreed(books, end_s - DISAGREED_DAYS * 24 * HOUR_S, end_s)
+    for name, count in counts.items():
+        if count:
+            found = f"in the last {DISAGREED_DAYS} days of the books: {count} {DISAGREEMENTS[name]}"
+            yield "warn", f"holders, {found}", "see docs/holders.md, When they do not agree"
 
 
 def _grid(config: SiteConfig) -> Iterator[Finding]:
@@ -146,7 +169,7 @@ def _jobs(config: SiteConfig, name: str) -> Iterator[Finding]:
     if bad:
         yield (
             "warn",
-            f"{name}: {bad} rows of jobs cannot be understood",
+            f"{name}: {counted(bad, 'row')} of jobs cannot be understood",
             "see scarbon audit --quarantine after a collect",
         )
 
@@ -169,14 +192,14 @@ def _gpus(config: SiteConfig, name: str, cluster: Cluster) -> Iterator[Finding]:
         yield "FAIL", f"{name}: GPU samples: {error.what}", error.advice
         samples = []
     else:
-        yield from _samples(name, samples)
+        yield from _samples(name, samples, now_s)
     for holder in holder_sources(config, name):
         try:
             tags = len(list(holder.tags(now_s - 24 * HOUR_S, now_s, [], samples)))
         except SourceError as error:
             yield "FAIL", f"{name}: holders by {holder.name}: {error.what}", error.advice
         else:
-            yield "ok", f"{name}: holders by {holder.name}: {tags} holds in the last day", ""
+            yield "ok", f"{name}: holders by {holder.name}: {counted(tags, 'hold')} in the last day", ""
             yield from _troubles(name, holder, now_s - 24 * HOUR_S)
     if "gres_index" in gpu.holders and not config.gres_index_dir(name).is_dir():
         advice = "start deploy/scarbon-poll.service (scarbon collect --watch), or take gres_index out of gpu.holders"
@@ -220,7 +243,7 @@ def _hosts(name: str, cluster: Cluster) -> Iterator[Finding]:
     if not metered:
         yield "FAIL", f"{name}: no node's own meter has a sample of the last ten minutes", advice
         return
-    yield "ok", f"{name}: {len(metered)} nodes have a meter of their own", ""
+    yield "ok", f"{name}: nodes with a meter of their own: {len(metered)}", ""
     if without := nodes.keys() - metered:
         yield "warn", f"{name}: {some(without)}: no meter; the host energy of jobs there is unknown", advice
     if nodes and (strangers := metered - nodes.keys()):
@@ -242,7 +265,8 @@ def _troubles(name: str, holder: HolderSource, since_s: float) -> Iterator[Findi
         by_node.setdefault(trouble.node, []).append(trouble.message)
     for node, messages in sorted(by_node.items()):
         found = (
-            f"{name}: the hooks of {node} had trouble {len(messages)} times in the last day, at last: {messages[-1]}"
+            f"{name}: the hooks of {node} had trouble {counted(len(messages), 'time')} in the last day, "
+            f"at last: {messages[-1]}"
         )
         yield "warn", found, "see docs/hooks.md, When something goes wrong, and the node's syslog"
 
@@ -266,15 +290,30 @@ def _comments(name: str, cluster: Cluster) -> Iterator[Finding]:
         yield "warn", f"{name}: Slurm's accounting keeps no comments of jobs, so they have no labels", advice
 
 
-def _samples(name: str, gpus: Sequence[GpuSamples]) -> Iterator[Finding]:
+def _samples(name: str, gpus: Sequence[GpuSamples], now_s: float) -> Iterator[Finding]:
     if not gpus:
         advice = "is dcgm-exporter scraped, and does gpu.match fit its series?"
         yield "FAIL", f"{name}: no GPU has a sample of its energy or power", advice
         return
     yield from _cross_check(name, gpus)
     nodes = {one.device.node for one in gpus}
-    counted = sum(one.energy_time_s.size > 1 for one in gpus)
-    yield "ok", f"{name}: {len(gpus)} GPUs on {len(nodes)} nodes, {counted} of them with an energy counter", ""
-    if counted < len(gpus):
+    newest_s = max(one.last_s for one in gpus)
+    with_counter = sum(one.energy_time_s.size > 1 for one in gpus)
+    where = f"{counted(len(gpus), 'GPU')} on {counted(len(nodes), 'node')}"
+    yield "ok", f"{name}: {where}, {with_counter} of them with an energy counter; {_age(gpus, now_s)}", ""
+    if without := len(gpus) - with_counter:
         advice = "add DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION to the exporter's counters file"
-        yield "warn", f"{name}: {len(gpus) - counted} GPUs have no energy counter; their power is integrated", advice
+        found = f"{counted(without, 'GPU')} without an energy counter; their power is integrated"
+        yield "warn", f"{name}: {found}", advice
+    if silent := [one for one in gpus if newest_s - one.last_s > SILENT_S]:
+        found = f"{counted(len(silent), 'GPU')} silent for longer than others, such as {silent[0].device.uuid}"
+        yield "warn", f"{name}: {found} on {silent[0].device.node}", "is the exporter of that node up and scraped?"
+
+
+def _age(gpus: Sequence[GpuSamples], now_s: float) -> str:
+    """How old the newest sample is, in words."""
+    age_s = max(now_s - max(one.last_s for one in gpus), 0.0)
+    for unit, size_s in (("day", 24 * HOUR_S), ("hour", HOUR_S), ("minute", 60.0)):
+        if age_s >= 2 * size_s:
+            return f"the newest sample is {age_s / size_s:.0f} {unit}s old"
+    return f"the newest sample is {age_s:.0f} s old"
