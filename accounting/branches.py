@@ -13,7 +13,7 @@ from typing import Any
 
 from accounting.accounts import read_tree
 from accounting.ledger.reading import Books
-from accounting.report import Sums
+from accounting.report import Sums, largest_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,15 @@ def _ends(name: str | None, parents: Mapping[str, str | None]) -> bool:
 def _walk(
     below: Mapping[str | None, Sequence[str | None]], own: Mapping[str | None, Sums], above: str | None, depth: int
 ) -> Iterator[Branch]:
-    """The branches below an account, the most emissions first."""
+    """The branches below an account, in the order of groups."""
     found = []
     for name in below.get(above, ()):
         inside = list(_walk(below, own, name, depth + 1)) if name is not None else []
         parts = [one.sums for one in inside if one.depth == depth + 1]
         parts += [own[name]] if name in own else []
         found.append([Branch(name, depth, own.get(name), replace(together(parts), key=name)), *inside])
-    found.sort(key=lambda one: (-(one[0].sums.co2e_location_g or 0.0), -(one[0].sums.it_energy_j or 0.0)))
-    for one in found:
+    order = largest_first([one[0].sums for one in found])
+    for one in sorted(found, key=lambda one: order(one[0].sums)):
         yield from one
 
 

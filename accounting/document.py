@@ -140,7 +140,7 @@ class Document:
     by: str  # account, user, …, gpu-model, or tag:KEY
     chosen: Chosen  # what it was narrowed to
     made_s: float
-    groups: tuple[Sums, ...]  # the most emissions first; a key of None: jobs without one
+    groups: tuple[Sums, ...]  # the largest first; a key of None: jobs without one
     idle: Sums | None  # None where only some payers are in the report: idle time is the site's
     total: Sums  # groups, idle and adjustments
     adjustments: tuple[Adjustment, ...]  # posted in the period, about months that were closed before
@@ -163,10 +163,9 @@ class Document:
     closed_s: float | None = None  # when the month was closed; None: it is open
     as_of_s: float | None = None  # the books as they were then; None: as they are
 
-    @property
-    def attributed_j(self) -> float | None:
-        """The IT energy of all jobs; None where nothing is known of it."""
-        return _known_sum(group.it_energy_j for group in self.groups)
+    def comparable(self, other: Comparison) -> bool:
+        """Whether the books hold all of both periods: else the difference says nothing."""
+        return not self.not_accounted and other.accounted >= 1
 
 
 def make_document(
@@ -240,7 +239,7 @@ def _compared(
     """The total of another period; None where the books hold nothing of it."""
     start_s, end_s = period.bounds(zone)
     missing_s = sum(gap.end_s - gap.start_s for gap in not_accounted(books, clusters, start_s, end_s))
-    accounted = 1 - missing_s / ((end_s - start_s) * len(clusters))
+    accounted = 1 - missing_s / ((end_s - start_s) * len(clusters))  # exactly 1 where nothing is missing
     if accounted <= 0:
         return None
     days = period.first_day.isoformat(), period.last_day.isoformat()

@@ -99,7 +99,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The groups (most emissions first), the site's idle line, and the total of both.
+    """The groups (`largest_first`), the site's idle line, and the total of both.
 
     A report on some payers only has no idle line, for idle time is the site's, and its total is the groups'.
     """
@@ -139,7 +139,7 @@ def make_report(
             for column, sql in (("jobs", _JOBS), ("jobs_unknown", _UNKNOWN))
         }
     groups = [_with_interval(_sums(row["group_name"], row), _doubt(row), accuracy) for row in rows]
-    groups.sort(key=lambda group: (-(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""))
+    groups.sort(key=largest_first(groups))
     jobs = _sums(None, whole)
     if chosen.narrowed:
         return Report(groups, None, _with_interval(jobs, _doubt(whole), accuracy), None, None)
@@ -151,6 +151,16 @@ def make_report(
     total = _with_interval(_together(jobs, idle), _added(_doubt(whole), idle_doubt), accuracy)
     idle = _with_interval(idle, idle_doubt, accuracy)
     return Report(groups, idle, total, idle_row["gpu_metered_j"], idle_row["host_metered_j"])
+
+
+def largest_first(groups: Iterable[Sums]) -> Callable[[Sums], Any]:
+    """The order of groups: the most emissions first; where they are unknown for some, the most energy."""
+    by_energy = any(group.it_energy_j and group.co2e_location_g is None for group in groups)
+
+    def order(group: Sums) -> Any:
+        return 0.0 if by_energy else -(group.co2e_location_g or 0.0), -(group.it_energy_j or 0.0), group.key or ""
+
+    return order
 
 
 def period_of(first: date, last: date) -> dict[str, str]:

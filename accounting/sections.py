@@ -236,14 +236,14 @@ class Runs:
         return "u.attempt_id >= :low AND u.attempt_id <= :high"
 
     def top(self, count: int) -> tuple[TopJob, ...]:
-        """The jobs that emitted the most in the period; where that is unknown, those that used the most energy.
+        """The jobs that used the most energy in the period.
 
         They are found by their largest run, and then summed over all of their runs.
         """
         largest = self._books.rows(
             f"SELECT u.attempt_id FROM {self._days} WHERE {self._where} GROUP BY u.attempt_id "
             "HAVING SUM(u.energy_j) > 0 "
-            "ORDER BY COALESCE(SUM(u.location_g), 0) DESC, SUM(u.energy_j) DESC, u.attempt_id "
+            "ORDER BY SUM(u.energy_j) DESC, u.attempt_id "
             f"LIMIT {2 * count}",
             self._values,
         )
@@ -257,7 +257,7 @@ class Runs:
         for row in rows:
             by_job[row["cluster"], row["job_id"]].append(row)
         jobs = [_top_job(runs) for runs in by_job.values()]
-        jobs.sort(key=lambda job: (-(job.co2e_location_g or 0.0), -job.it_energy_j, job.cluster, job.job_id_raw))
+        jobs.sort(key=lambda job: (-job.it_energy_j, job.cluster, job.job_id_raw))
         return tuple(jobs[:count])
 
     def methods(self) -> tuple[MethodShare, ...]:

@@ -13,9 +13,10 @@ from decimal import Decimal
 from accounting.branches import Branch
 from accounting.document import Comparison, Document
 from accounting.report import Sums
+from accounting.statement import water_l
 from scarbon import units
 from scarbon.reports.plain import not_accounted
-from scarbon.reports.printed import ENERGY_J, HOURS_S, MASS_G, Column, Ladder, column
+from scarbon.reports.printed import ENERGY_J, HOURS_S, MASS_G, WATER_L, Column, Ladder, column
 
 UNKNOWN = "-"
 WIDEST_NAME = 32
@@ -64,7 +65,7 @@ def _table(document: Document) -> Iterator[str]:
     parts, rows = _parts_and_rows(document)
     columns: list[list[str]] = [[document.by, *(row.name for row in rows), "total"]]
     columns.append(["jobs", *(str(row.sums.jobs or "") for row in rows), str(document.total.jobs or "")])
-    for title, figure, ladder in FIGURES:
+    for title, figure, ladder in (*FIGURES, ("water", _water(document), WATER_L)):
         figures = [figure(part) for part in parts]
         made = column(figures, figure(document.total), ladder)
         if made.total is None and all(figure is None for figure in figures):
@@ -76,6 +77,10 @@ def _table(document: Document) -> Iterator[str]:
     lines = list(_aligned(columns))
     rule = "-" * len(lines[0])
     return iter([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _water(document: Document) -> Callable[[Sums], float | None]:
+    return lambda sums: water_l(sums.it_energy_j, document.wue_l_per_kwh)
 
 
 def _parts_and_rows(document: Document) -> tuple[list[Sums], list[_Row]]:
@@ -181,15 +186,16 @@ def _notes(document: Document) -> Iterator[str]:
 def _compared(document: Document, comparison: Comparison) -> str:
     now_g, then_g = document.total.co2e_location_g, comparison.total.co2e_location_g
     now_j, then_j = document.total.facility_energy_j, comparison.total.facility_energy_j
+    comparable = document.comparable(comparison)
     said = [
-        f"{show(then)} {what}" + (f" ({_change(now, then)})" if now is not None and then else "")
+        f"{show(then)} {what}" + (f" ({_change(now, then)})" if comparable and now is not None and then else "")
         for what, show, now, then in (
             ("CO2e", units.mass, now_g, then_g),
             ("facility energy", units.energy, now_j, then_j),
         )
         if then is not None
     ]
-    partly = "" if comparison.accounted > 0.9995 else f", {units.share(comparison.accounted)} of it accounted"
+    partly = "" if comparison.accounted >= 1 else f", {units.share(comparison.accounted)} of it accounted"
     return f"{comparison.period.name}{partly}: {', '.join(said) or 'unknown'}."
 
 

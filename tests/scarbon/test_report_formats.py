@@ -1,0 +1,176 @@
+"""How a report is written: a golden file for each format and book, and sums that hold as they are printed.
+
+`pytest --update-golden` writes the golden files anew. The figures in them are those that `test_document` (accounting)
+has by hand.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accounting.report import GROUPINGS
+from scarbon import __version__
+from tests.scarbon import books
+from tests.site import Done, Site
+
+GOLDEN = Path(__file__).with_name("golden")
+ADDED = (
+    "gpu_seconds", "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j", "co2e_location_g",
+    "co2e_market_g", "co2e_embodied_g", "modelled_j", "water_l",
+)  # fmt: skip
+EVERY = [*GROUPINGS, "tag:project"]
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
+    """Both books, made once; not to be written to."""
+    folder = tmp_path_factory.mktemp("reports")
+    return {"plain": books.plain(folder / "plain"), "troubled": books.troubled(folder / "troubled")}
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: float(books.NOW_S))
+
+
+def report(site: Site, *words: str) -> Done:
+    return site.good("report", "--month", "2026-10", *words)
+
+
+@pytest.mark.parametrize(
+    ("book", "name", "words"),
+    [
+        ("plain", "table.txt", ["--format", "table"]),
+        ("plain", "everything.txt", ["--format", "table", "--tree", "--top", "3"]),
+        ("plain", "tree.md", ["--format", "md", "--tree"]),
+        ("plain", "phys.md", ["--format", "md", "-A", "phys", "--by", "user", "--language", "de"]),
+        ("plain", "by-label.csv", ["--format", "csv", "--by", "tag:project"]),
+        ("plain", "everything.json", ["--format", "json", "--tree"]),
+        ("troubled", "table.txt", ["--format", "table", "--top", "5"]),
+        ("troubled", "accounts.md", ["--format", "md"]),
+        ("troubled", "by-cluster.csv", ["--format", "csv", "--by", "cluster"]),
+        ("troubled", "by-user.json", ["--format", "json", "--by", "user", "-M", "alpha"]),
+    ],
+)
+def test_as_it_was_found_good(
+    sites: dict[str, Site], book: str, name: str, words: list[str], request: pytest.FixtureRequest
+) -> None:
+    found = report(sites[book], *words).out.replace(__version__, "VERSION")
+    golden = GOLDEN / f"{book}-{name}"
+    if request.config.getoption("--update-golden"):
+        golden.write_text(found, encoding="utf-8")
+    assert golden.exists(), "look at what is written, and make the file with --update-golden"
+    assert found == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("book", ["plain", "troubled"])
+@pytest.mark.parametrize("by", EVERY)
+def test_groups_and_idle_are_the_total_as_json(sites: dict[str, Site], book: str, by: str) -> None:
+    if by == "tag:project" and book == "troubled":
+        by = "tag"
+    found = report(sites[book], "--format", "json", "--by", by).json
+    rows = [*found["groups"], found["idle"], *(one["sums"] for one in found["adjustments"])]
+    for name in ADDED:
+        if found["total"][name] is None:
+            assert None in [row[name] for row in rows], name
+        else:
+            assert sum(row[name] or 0.0 for row in rows) == pytest.approx(found["total"][name], rel=1e-12), name
+    if by != "gpu-model":  # where a job may be on several
+        assert sum(row["jobs"] for row in rows) == found["total"]["jobs"]
+
+
+@pytest.mark.parametrize("book", ["plain", "troubled"])
+def test_every_grouping_has_the_same_total(sites: dict[str, Site], book: str) -> None:
+    totals = [report(sites[book], "--format", "json", "--by", by).json["total"] for by in GROUPINGS]
+    for total in totals[1:]:
+        assert total == {
+            name: pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
+            for name, value in totals[0].items()
+        }
+
+
+@pytest.mark.parametrize("by", EVERY)
+@pytest.mark.parametrize("format_", ["table", "md"])
+def test_groups_and_idle_are_the_total_as_printed(sites: dict[str, Site], format_: str, by: str) -> None:
+    text = report(sites["plain"], "--format", format_, "--by", by).out
+    for rows in printed(text, format_):
+        *parts, total = rows
+        for place, cell in enumerate(total):
+            if cell is None:
+                continue
+            figures = [row[place] for row in parts if row[place] is not None]
+            if figures:
+                assert sum(figures) == cell, (place, text)
+
+
+def printed(text: str, format_: str) -> list[list[list[Decimal | None]]]:
+    """The rows of each table that has a total: figures, and None for what is none, or is no sum as the coverage."""
+    tables: list[list[list[Decimal | None]]] = []
+    rows: list[list[Decimal | None]] = []
+    ends: list[int] = []
+    for line in text.splitlines():
+        if format_ == "table":
+            if line.endswith("coverage"):
+                ends = [found.end() for found in re.finditer(r"\S+(?: \S+)*", line)]
+            named = re.fullmatch(r"(.*?)(?:\s{2,}(\d+))?", line[: ends[1] if ends else None].strip())
+            cells = [*(named.groups("") if named else ()), *(line[a:b].strip() for a, b in pairwise(ends[1:]))]
+        else:
+            cells = [cell.strip("* ") for cell in line.strip("|").split("|")]
+        if len(cells) < 3 or set(line) <= set("-|: "):
+            continue
+        rows.append([number(cell) for cell in cells[1:]])
+        if not any(figure is not None for figure in rows[-1]):
+            rows = []  # the head of a table
+        if cells[0].lower() == "total":
+            tables.append(rows)
+            rows = []
+    assert tables
+    return tables
+
+
+def number(cell: str) -> Decimal | None:
+    return Decimal(cell.replace(",", "")) if re.fullmatch(r"-?[\d,]+(\.\d+)?", cell) else None
+
+
+def test_csv_is_read_back_as_what_json_says(sites: dict[str, Site]) -> None:
+    """Names that look like formulas, columns or tags come back as they are."""
+    found = report(sites["troubled"], "--format", "json").json
+    rows = list(csv.DictReader(io.StringIO(report(sites["troubled"], "--format", "csv").out)))
+    assert [row["row"] for row in rows] == ["group"] * 3 + ["idle", "total"]
+    assert {row["key"] for row in rows if row["row"] == "group"} == {"phys", "a|b *c* =1+1", ""}
+    for row, expected in zip(rows, [*found["groups"], found["idle"], found["total"]], strict=True):
+        for name, value in expected.items():
+            assert (row[name] or None) == (None if value is None else str(value)), name
+
+
+def test_json_has_one_row_for_one_key_and_no_words(sites: dict[str, Site]) -> None:
+    """Unknown is null; what a report on some accounts does not have, too."""
+    found = report(sites["plain"], "--format", "json", "-A", "phys").json
+    assert found["meta"]["accounts"] == ["phys"]
+    assert found["idle"]["it_energy_j"] is None
+    assert found["idle"].keys() == found["total"].keys()
+    assert found["reconciliation"] == []
+    assert json.loads(json.dumps(found)) == found
+
+
+def keys(found: Any) -> set[str]:
+    """Every key of an object, with its way."""
+    if isinstance(found, dict):
+        return {f"{name}{rest}" for name, value in found.items() for rest in {"", *(f".{key}" for key in keys(value))}}
+    return {key for one in found for key in keys(one)} if isinstance(found, list) else set()
+
+
+def test_every_key_of_the_json_is_documented(sites: dict[str, Site]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+    found = report(sites["plain"], "--format", "json", "--tree").json
+    missing = sorted(key for key in keys(found) if f"`{key.rpartition('.')[2]}`" not in text)
+    assert not missing
