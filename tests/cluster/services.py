@@ -43,11 +43,15 @@ def start_mariadb(processes: Processes, folder: Path) -> Database:
     """Make a fresh data folder, start MariaDB on it and create the empty database with its user."""
     folder.mkdir()
     shutil.chown(folder, "mysql", "mysql")
-    data = folder / "data"
+    data, temporary = folder / "data", folder / "tmp"
+    temporary.mkdir()
+    shutil.chown(temporary, "mysql", "mysql")
+    # A server that starts clears the temporary tables away that it finds: in /tmp those of another one, too.
+    own = [f"--datadir={data}", f"--tmpdir={temporary}"]
     options = ["--user=mysql", "--skip-test-db", "--auth-root-authentication-method=normal"]
-    processes.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", *options])
+    processes.run(["mariadb-install-db", "--no-defaults", *own, *options])
     database = Database(free_port(), folder / "socket")
-    command = ["mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={database.socket}"]
+    command = ["mariadbd", "--no-defaults", *own, f"--socket={database.socket}"]
     command += ["--bind-address=127.0.0.1", f"--port={database.port}", f"--pid-file={folder / 'pid'}"]
     command += ["--skip-name-resolve"]  # 127.0.0.1 stays what it is, whatever /etc/hosts calls it
     # The books of a test need not survive a power cut.
