@@ -61,7 +61,7 @@ def make_or_check(connection: Connection, address: Address, zone: str) -> None:
         found = found_revision(connection, address)
     if found is None:
         with _alone(connection, address), connection.begin():
-            found = found_revision(connection, address) or _make(connection, zone)
+            found = found_revision(connection, address) or make_tables(connection, zone)
     if found != REVISION:
         raise wrong_revision(address.shown, found)
     with connection.begin():
@@ -72,7 +72,7 @@ def make_or_check(connection: Connection, address: Address, zone: str) -> None:
         connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
 
 
-def _make(connection: Connection, zone: str) -> str:
+def make_tables(connection: Connection, zone: str) -> str:
     """Make the tables. MariaDB commits each by itself: what a killed run left is gone on with here."""
     schema.metadata.create_all(connection)
     connection.execute(text(f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY)"))

@@ -142,10 +142,10 @@ class Ledger:
         return summary
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, advice: str = "this window was not booked; mend it and run again") -> Iterator[Connection]:
         """All or nothing; one within another is a part of it.
 
-        LedgerError where the database cannot do it; a fault of ours stays what it is.
+        LedgerError, with `advice`, where the database cannot do it; a fault of ours stays what it is.
         """
         if self._connection.in_transaction():
             yield self._connection
@@ -157,7 +157,7 @@ class Ledger:
         except (IntegrityError, ProgrammingError):
             raise
         except (DBAPIError, driver_error) as error:
-            raise _cannot_write(self.address.shown, error) from error
+            raise _cannot_write(self.address.shown, error, advice) from error
 
 
 def _post(connection: Connection, window: Window, run_id: int, zone: ZoneInfo) -> tuple[int, int, int]:
@@ -216,8 +216,6 @@ def _set_booked(connection: Connection, window: Window) -> None:
     connection.execute(insert(table), [{"cluster": window.cluster, "start_s": a, "end_s": b} for a, b in window.booked])
 
 
-def _cannot_write(shown: str, error: Exception) -> LedgerError:
+def _cannot_write(shown: str, error: Exception, advice: str = "mend it and run again") -> LedgerError:
     lines = str(getattr(error, "orig", error)).strip().splitlines() or [type(error).__name__]
-    return LedgerError(
-        f"the ledger {shown} cannot be written: {lines[0]}", "this window was not booked; mend it and run again"
-    )
+    return LedgerError(f"the ledger {shown} cannot be written: {lines[0]}", advice)
