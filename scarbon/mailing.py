@@ -131,7 +131,7 @@ def _letters_of(
     """One account's page, to each of its recipients by itself."""
     chosen = Chosen(accounts=branch)
     document = make_document(books, config, asked.period, asked.by, chosen, now_s=time.time(), top=asked.top)
-    text, html = (str(render(document, form, look)) for form in ("md", "html"))
+    text, html = (f"{str(render(document, form, look)).rstrip()}\n" for form in ("md", "html"))
     pdf = None
     if mail.pdf:
         made = render(document, "pdf", look)
