@@ -56,11 +56,9 @@ def chosen_period(config: KnownSite, options: Mapping[str, Any], now_s: float) -
         period = _calendar(kind, options[kind] or "this", today)
     if period.first_day > today:
         name = period.first_day.isoformat() if days else period.name
-        raise WrongUseError(f"{name} lies in the future", f"name {_A[period.kind]} that has begun")
+        begun = "days that have begun" if days else f"a {period.kind} that has begun"
+        raise WrongUseError(f"{name} lies in the future", f"name {begun}")
     return period
-
-
-_A = {"month": "a month", "quarter": "a quarter", "year": "a year", "days": "days"}
 
 
 def _calendar(kind: PeriodKind, text: str, today: date) -> Period:

@@ -41,7 +41,8 @@ def _grouping(context: click.Context, parameter: click.Parameter, by: str) -> st
     kind, _, label = by.partition(":")
     if by in GROUPINGS or (kind == "tag" and label):
         return by
-    raise WrongUseError(f"no grouping {by!r}{near(by, GROUPINGS)}", f"group by {', '.join(GROUPINGS)} or tag:KEY")
+    hint = near(by, GROUPINGS)
+    raise WrongUseError(f"no grouping {by!r}{hint}", "" if hint else f"group by {', '.join(GROUPINGS)} or tag:KEY")
 
 
 @click.command(epilog=EXAMPLE)
@@ -216,8 +217,8 @@ def _known(wanted: list[str] | None, known: Iterable[str], what: str) -> list[st
     known = set(known)
     for name in wanted or ():
         if name not in known:
-            advice = "" if near(name, known) else _some(known, what)
-            raise WrongUseError(f"no {what} {name!r} in the books{near(name, known)}", advice)
+            hint = near(name, known)
+            raise WrongUseError(f"no {what} {name!r} in the books{hint}", "" if hint else _some(known, what))
     return wanted
 
 
