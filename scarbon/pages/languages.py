@@ -53,10 +53,10 @@ def find_language(name: str) -> Language:
         raise WrongUseError(
             f"no reports in the language {name!r}{near(name, languages())}", f"there are {', '.join(languages())}"
         )
-    return Language(code, locale, _translations(locale.language))
+    return Language(code, locale, translations(locale.language))
 
 
-def _translations(language: str) -> NullTranslations:
+def translations(language: str) -> NullTranslations:
     if language == SOURCE:
         return NullTranslations()
     with (CATALOGUES / f"{language}.po").open("rb") as file:
