@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -251,9 +252,17 @@ def _as_mapping(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
 
 
+def is_cluster_name(name: str) -> bool:
+    """Whether Slurm may call a cluster so: letters, digits, `-`, `_` and `.`, no more than the books have room for."""
+    return re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) is not None
+
+
 def _clusters(value: dict[str, Cluster]) -> dict[str, Cluster]:
     if not value:
         raise wrong("needs at least one cluster, by its Slurm ClusterName")
+    for name in value:
+        if not is_cluster_name(name):
+            raise wrong_at((name,), "is no ClusterName of Slurm's: up to 64 letters, digits, -, _ and .")
     return value
 
 

@@ -11,7 +11,8 @@ whatever becomes of it, the parent waits no longer than `budget_s` and exits 0. 
 where it can still be written, into the journal as a line with `"event":"error"`.
 
 Every job waits for this file to be compiled and run: it imports `posix` where others import `os`, and what only a
-failure or `ship` needs is imported there. `re`, `json` and `enum` (and so `signal`) would take longer than the rest.
+failure, `ship` or `mig-table` needs is imported there. `re`, `json` and `enum` (and so `signal`) would take longer than
+the rest.
 """
 
 import posix
@@ -808,8 +809,52 @@ def asker(settings: "Settings") -> "Ask":
     return ask
 
 
+def mig_table(nvml: "Any") -> str:
+    """The node's MIG instances as `gres_table` has them, by the driver's own library (libnvidia-ml, NVML)."""
+    import ctypes
+
+    def told(name: str, *arguments: "Any") -> bool:
+        """Ask; whether there is an answer. 3, 6: there is no such thing (no MIG here, no instance of that number)."""
+        status = getattr(nvml, name)(*arguments)
+        if status not in (0, 3, 6):
+            raise HookError("the NVIDIA driver says %d to %s" % (status, name))
+        return bool(status == 0)
+
+    def uuid(device: "Any") -> str:
+        text = ctypes.create_string_buffer(96)
+        told("nvmlDeviceGetUUID", device, text, 96)
+        return text.value.decode("ascii", "replace")
+
+    count, most, instance = ctypes.c_uint(), ctypes.c_uint(), ctypes.c_uint()
+    lines = []
+    told("nvmlInit_v2")
+    told("nvmlDeviceGetCount_v2", ctypes.byref(count))
+    for index in range(count.value):
+        device = ctypes.c_void_p()
+        told("nvmlDeviceGetHandleByIndex_v2", index, ctypes.byref(device))
+        if not told("nvmlDeviceGetMaxMigDeviceCount", device, ctypes.byref(most)):
+            continue
+        for place in range(most.value):
+            mig = ctypes.c_void_p()
+            if told("nvmlDeviceGetMigDeviceHandleByIndex", device, place, ctypes.byref(mig)):
+                told("nvmlDeviceGetGpuInstanceId", mig, ctypes.byref(instance))
+                lines.append("%s %s %d\n" % (uuid(mig), uuid(device), instance.value))
+    return "".join(lines)
+
+
+def print_mig_table() -> None:
+    """Print it; HookError where the driver does not answer."""
+    import ctypes
+
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError as error:
+        raise HookError("the NVIDIA driver's library cannot be loaded: %s" % error)
+    sys.stdout.write("# <MIG UUID> <GPU UUID> <GPU instance id>\n" + mig_table(nvml))
+
+
 def main(argv: "List[str]") -> None:
-    """`hook.py [--config FILE] [prolog | epilog | ship]`; without a verb, SLURM_SCRIPT_CONTEXT says which."""
+    """`hook.py [--config FILE] [prolog | epilog | ship | mig-table]`; without a verb, SLURM_SCRIPT_CONTEXT says it."""
     arguments, config = list(argv), None
     if "--config" in arguments[:-1]:
         place = arguments.index("--config")
@@ -823,11 +868,11 @@ def main(argv: "List[str]") -> None:
         except OSError:
             pass
     verb = arguments[0] if arguments else ""
-    if verb == "ship":
+    if verb in ("ship", "mig-table"):
         try:
-            sys.exit(ship(config))
+            sys.exit(ship(config) if verb == "ship" else print_mig_table())
         except (OSError, HookError) as error:
-            sys.exit("scarbon-ship: " + said(error))
+            sys.exit("scarbon-%s: %s" % (verb, said(error)))
     try:
         hook(verb, config)
     finally:

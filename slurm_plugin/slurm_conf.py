@@ -13,6 +13,14 @@ NO_LIMIT = 65534
 #: Lines that hold the keys of something else.
 OTHER_LINES = ("nodename", "partitionname", "downnodes", "nodeset", "switchname", "frontendname")
 SETTING = re.compile(r'(\w+)\s*=\s*("[^"]*"|[^\s"]+)')
+#: What slurm.conf must have, where it cannot be looked at.
+NEEDED_LINES = (
+    "PrologFlags=Alloc",
+    "Prolog=%s/*" % render.PROLOG.rpartition("/")[0],
+    "Epilog=%s/*" % render.EPILOG.rpartition("/")[0],
+    "PrologEpilogTimeout=60",
+    "AccountingStoreFlags=job_comment",
+)
 #: The hook stops its own work after `budget_s`, and may tell of that for two seconds more.
 TELLING_S = 2
 
@@ -68,6 +76,7 @@ def check(conf: SlurmConf, budget_s: float) -> List[Finding]:
     findings = [_flags(conf)]
     findings += [_program(conf, "Prolog", render.PROLOG), _program(conf, "Epilog", render.EPILOG)]
     findings += _timeouts(conf, budget_s)
+    findings.append(_comments(conf))
     user = conf.last("SlurmdUser")
     if user and user.partition("(")[0] != "root":
         message = (
@@ -133,6 +142,16 @@ def _timeouts(conf: SlurmConf, budget_s: float) -> List[Finding]:
         message = "PrologEpilogTimeout is not set, so Slurm waits for ever for any hook of the site"
         findings.append(Finding("advice", message, "PrologEpilogTimeout=%d" % max(60, least)))
     return findings
+
+
+def _comments(conf: SlurmConf) -> Finding:
+    """Whether the comments of jobs, with their labels, reach Slurm's accounting (no matter of the hooks)."""
+    flags = conf.words("AccountingStoreFlags")
+    if "job_comment" in flags:
+        return Finding("ok", "AccountingStoreFlags has job_comment: labels of jobs (scarbon tag) are kept", "")
+    kept = [word for word in conf.last("AccountingStoreFlags").split(",") if word]
+    message = "without AccountingStoreFlags=job_comment the labels of jobs (scarbon tag) do not reach the books"
+    return Finding("advice", message, "AccountingStoreFlags=" + ",".join([*kept, "job_comment"]))
 
 
 def gpu_settings(conf: SlurmConf) -> Tuple[Dict[str, str], List[str]]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import click
 
+from scarbon.units import counted
 from slurm_plugin import files, hook, render, slurm_conf
 
 SLURM_CONF = "/etc/slurm/slurm.conf"
@@ -80,10 +81,10 @@ def install(
     if not wanted:
         click.echo("Every file is as it should be.", err=True)
     elif dry_run:
-        click.echo(f"{len(wanted)} files would be written; nothing was changed.", err=True)
+        click.echo(f"{counted(len(wanted), 'file')} would be written; nothing was changed.", err=True)
     else:
         if not yes:
-            click.confirm(f"Write these {len(wanted)} files?", abort=True, err=True)
+            click.confirm(f"Write {counted(len(wanted), 'file')}?", abort=True, err=True)
         write(root, wanted, choices.python)
         next_steps(root, settings, choices)
     show_findings(conf, settings)
@@ -134,10 +135,10 @@ def uninstall(root: Path, slurm_conf: Path | None, dry_run: bool, yes: bool) -> 
     for target in targets:
         click.echo(f"remove {target}")
     if dry_run:
-        click.echo(f"{len(targets)} files would be removed; nothing was changed.", err=True)
+        click.echo(f"{counted(len(targets), 'file')} would be removed; nothing was changed.", err=True)
         return
     if not yes:
-        click.confirm(f"Remove these {len(targets)} files?", abort=True, err=True)
+        click.confirm(f"Remove {counted(len(targets), 'file')}?", abort=True, err=True)
     stamp = run_stamp()
     for target in targets:
         files.remove(root, target, stamp)
@@ -175,12 +176,11 @@ class Choices(NamedTuple):
 def load_slurm_conf(root: Path, path: Path | None) -> slurm_conf.SlurmConf | None:
     """The cluster's slurm.conf, or None with a word about it."""
     path = path or root / SLURM_CONF.lstrip("/")
-    if not path.is_file():
-        click.echo(
-            f"{path} is not there, so Slurm's configuration was not looked at (--slurm-conf names it).", err=True
-        )
+    try:
+        return slurm_conf.SlurmConf(path)
+    except OSError as error:
+        click.echo(f"{path} cannot be read: {error.strerror}; --slurm-conf names another.", err=True)
         return None
-    return slurm_conf.SlurmConf(path)
 
 
 def read_hook_conf(root: Path) -> tuple[dict[str, str], list[str]]:
@@ -305,6 +305,9 @@ def next_steps(root: Path, settings: dict[str, str], choices: Choices) -> None:
 def show_findings(conf: slurm_conf.SlurmConf | None, settings: dict[str, str]) -> bool:
     """Say what Slurm's configuration lacks. Returns whether something is wrong."""
     if conf is None:
+        click.echo("Slurm's configuration was not looked at. These lines must be in its slurm.conf:")
+        for line in slurm_conf.NEEDED_LINES:
+            click.echo(f"         {line}")
         return False
     budget_s = float(settings.get("budget_s") or hook.DEFAULTS["budget_s"])
     click.echo(f"Looked at {conf.path}.", err=True)

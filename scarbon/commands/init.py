@@ -15,6 +15,7 @@ import click
 
 from scarbon.errors import UserError
 from site_config.errors import near
+from site_config.schema import is_cluster_name
 from site_config.tables import grid_intensity
 
 EXAMPLE = """\b
@@ -107,7 +108,7 @@ def _interview(path: Path, yes: bool) -> str:
 
     site = ask("Name of the site", os.uname().nodename)
     timezone = _ask_until(lambda: ask("Time zone of its days and months", _timezone()), _check_timezone, yes)
-    cluster = ask("Slurm's ClusterName", _cluster_name())
+    cluster = _ask_until(lambda: ask("Slurm's ClusterName", _cluster_name()), _check_cluster, yes)
     zone = _ask_until(lambda: ask("Country, as an ISO code of three letters", _country(timezone)), _check_zone, yes)
     pue = _ask_until(lambda: ask("PUE (facility energy over IT energy)", "1.5"), _check_pue, yes)
     gpu = "    # gpu: (this cluster has none)\n"
@@ -140,6 +141,10 @@ def _ask_until(ask: Callable[[], str], check: Callable[[str], str | None], yes: 
 
 def _check_timezone(name: str) -> str | None:
     return None if name in available_timezones() else f"no time zone {name!r}{near(name, available_timezones())}"
+
+
+def _check_cluster(name: str) -> str | None:
+    return None if is_cluster_name(name) else f"{name!r} is no ClusterName of Slurm's: letters, digits, -, _ and ."
 
 
 def _check_zone(code: str) -> str | None:

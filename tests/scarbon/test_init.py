@@ -61,10 +61,12 @@ def test_a_cluster_without_gpus(tmp_path: Path) -> None:
 
 def test_a_bad_answer_is_asked_again_with_what_is_near(tmp_path: Path) -> None:
     done = init(
-        tmp_path, "x", "Europe/Pari", "Europe/Paris", "alpha", "FRX", "FRA", "0.9", "one", "nan", "1e0", "n"
+        tmp_path, "x", "Europe/Pari", "Europe/Paris", "my cluster", "alpha", "FRX", "FRA", "0.9", "one", "nan", "1e0",
+        "n",
     )  # fmt: skip
     assert done.code == 0, done
     assert "no time zone 'Europe/Pari'; did you mean 'Europe/Paris'?" in done.err
+    assert "'my cluster' is no ClusterName of Slurm's: letters, digits, -, _ and ." in done.err
     assert "no country 'FRX'" in done.err
     assert done.err.count("is no PUE: a number from 1 to 10") == 3
     config = load(tmp_path / "site.yaml")

@@ -76,6 +76,8 @@ PROMETHEUS = "prometheus: {url: http://prometheus:9090}"
             "2: ledger.url: a password does not belong in this file",
         ),
         # jobs
+        ("  alpha:", "  my cluster:", "4: clusters.my cluster: is no ClusterName of Slurm's: up to 64 letters, digits"),
+        ("  alpha:", f"  {'a' * 65}:", "is no ClusterName of Slurm's"),
         ("{source: auto}", "{source: file}", "5: clusters.alpha.jobs: source: file needs path"),
         ("{source: auto}", "{source: sacct, path: a}", "5: clusters.alpha.jobs.path: only source: file has a path"),
         ("{source: auto}", "{source: slurmrestd}", "5: clusters.alpha.jobs: source: slurmrestd needs url"),

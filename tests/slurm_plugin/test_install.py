@@ -238,6 +238,23 @@ def test_status_says_what_is_missing(run, root):
         assert f"put this line in: {line}\n" in result.stdout
 
 
+@pytest.mark.parametrize("verb", ["install", "status"])
+def test_without_slurms_configuration_the_lines_that_it_needs_are_told(run, root, verb):
+    run("install", "--yes")
+    (root / "etc/slurm/slurm.conf").unlink()
+    result = run(verb)
+    for line in (*SLURM_CONF.splitlines()[3:], "PrologFlags=Alloc", "AccountingStoreFlags=job_comment"):
+        assert f"         {line}\n" in result.stdout
+    assert "slurm.conf cannot be read: No such file or directory; --slurm-conf names another." in result.stderr
+
+
+def test_status_says_whether_labels_of_jobs_are_kept(run, root):
+    run("install", "--yes")
+    assert "put this line in: AccountingStoreFlags=job_comment" in run("status").stdout
+    (root / "etc/slurm/slurm.conf").write_text(SLURM_CONF + "AccountingStoreFlags=job_comment\n")
+    assert "labels of jobs (scarbon tag) are kept" in run("status").stdout
+
+
 def test_status_shows_what_the_hooks_complained_of(run, root):
     run("install", "--yes")
     spool, mapping = root / "var/spool/scarbon", root / "run/scarbon/gpu-jobs"

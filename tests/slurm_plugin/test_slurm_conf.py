@@ -2,13 +2,14 @@
 
 import pytest
 
-from slurm_plugin.slurm_conf import SlurmConf, check, gpu_settings
+from slurm_plugin.slurm_conf import NEEDED_LINES, SlurmConf, check, gpu_settings
 
 GOOD = """\
 PrologFlags=Alloc
 Prolog=/etc/slurm/prolog.d/*
 Epilog=/etc/slurm/epilog.d/*
 PrologEpilogTimeout=60
+AccountingStoreFlags=job_script,Job_Comment
 """
 
 
@@ -38,7 +39,8 @@ def test_a_configuration_that_is_right(conf):
 
 def test_an_empty_configuration_is_told_every_line(conf):
     assert lines(conf("")) == ["PrologFlags=Alloc", "Prolog=/etc/slurm/prolog.d/*", "Epilog=/etc/slurm/epilog.d/*"]
-    assert lines(conf(""), "advice") == ["PrologEpilogTimeout=60"]
+    assert lines(conf(""), "advice") == ["PrologEpilogTimeout=60", "AccountingStoreFlags=job_comment"]
+    assert {*lines(conf("")), *lines(conf(""), "advice")} == set(NEEDED_LINES)
 
 
 @pytest.mark.parametrize("flag", ["Alloc", "alloc", "Contain", "X11", "DeferBatch", "NoHold", "ForceRequeueOnFail"])
@@ -78,6 +80,12 @@ def test_a_timeout_that_is_shorter_than_the_hook_may_take(conf):
     assert lines(conf(GOOD.replace("Timeout=60", "Timeout=8"))) == []
     assert lines(conf(GOOD + "EpilogTimeout=2\n")) == ["EpilogTimeout=60"]
     assert lines(conf(GOOD.replace("Timeout=60", "Timeout=65534")), "advice") == ["PrologEpilogTimeout=60"]
+
+
+def test_comments_that_are_not_kept(conf):
+    made = conf(GOOD.replace("job_script,Job_Comment", "job_script,job_env"))
+    assert lines(made, "advice") == ["AccountingStoreFlags=job_script,job_env,job_comment"]
+    assert lines(made) == []  # the hooks run all the same
 
 
 def test_case_comments_continued_lines_includes_and_other_lines(conf):
