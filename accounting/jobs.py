@@ -5,6 +5,7 @@ A job is listed whole, as in sacct: the window chooses the jobs, and does not cu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import hypot, inf
@@ -84,6 +85,7 @@ class JobUsage:
     co2e_low_g: float | None = None  # 95 % interval of the location-based emissions
     co2e_high_g: float | None = None
     uncertainty: Parts | None = None  # its parts; None where the energy is unknown
+    host_method: str | None = None  # how its share of CPUs, memory and the rest was found; None: it has none
 
     def elapsed_s(self, now_s: float) -> int:
         """How long it ran, or has run by now: without the time in which it was suspended, as sacct counts."""
@@ -99,7 +101,29 @@ class JobUsage:
 
 def list_jobs(books: Books, chosen: JobFilter, accuracy: Accuracy | None = None) -> Iterator[JobUsage]:
     """The chosen jobs in sacct's order: by cluster and submission, arrays behind the others of the same second."""
-    accuracy = accuracy or Accuracy()
+    return (_job(row, accuracy or Accuracy()) for row in _job_rows(books, chosen))
+
+
+def list_jobs_of(several: Sequence[Books], chosen: JobFilter, accuracy: Accuracy | None = None) -> list[JobUsage]:
+    """The chosen jobs from several books, each of which holds another time; what the last says of a job holds."""
+    rows: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for books in several:
+        for row in _job_rows(books, chosen):
+            key = (row["cluster"], row["job_id"], row["submit_s"])
+            rows[key] = _added(rows[key], row) if key in rows else dict(row)
+    return [_job(row, accuracy or Accuracy()) for row in sorted(rows.values(), key=_order)]
+
+
+def _added(before: dict[str, Any], row: Row) -> dict[str, Any]:
+    """An attempt with what it used before, too."""
+    added = dict(row)
+    for name in _SUMS:
+        known = [one[name] for one in (before, row) if one[name] is not None]
+        added[name] = (max if name.endswith("_rank") else sum)(known) if known else None
+    return added
+
+
+def _job_rows(books: Books, chosen: JobFilter) -> Iterator[Row]:
     values: dict[str, Any] = {}
     chosen = _whole_hetjobs(books, chosen)
     rows = books.rows(_SELECT.format(where=_where(chosen, values), near=_near(chosen, values)), values)
@@ -116,16 +140,16 @@ def list_jobs(books: Books, chosen: JobFilter, accuracy: Accuracy | None = None)
             continue
         if chosen.nodes is not None and not _nodes(row) & set(chosen.nodes):
             continue
-        job = _job(row, accuracy)
-        if all(job.tags.get(key) == value for key, value in chosen.tags):
-            yield job
+        if chosen.tags and not set(chosen.tags) <= parse_tags(row["comment"]).items():
+            continue
+        yield row
 
 
 def _nodes(row: Row) -> set[str]:
     return set(row["nodes"].split(",")) if row["nodes"] else set()
 
 
-def _order(row: Row) -> tuple[str, int, int, float, int]:
+def _order(row: Mapping[str, Any]) -> tuple[str, int, int, float, int]:
     array, _, task = row["label"].partition("_")
     if not task:
         return row["cluster"], row["submit_s"], 0, 0.0, row["job_id"]
@@ -172,6 +196,9 @@ _PARTS = ", ".join(
     + [_unknown(column) for column in ("facility_j", "location_g", "market_g")]
     + [f"MAX(CASE WHEN u.kind = '{kind}' THEN {_rank('u')} END) AS {kind}_rank" for kind in ("gpu", "host")]
 )
+
+#: The names of these parts: what of a job's row is a sum over its days, or the worst of them.
+_SUMS = re.findall(r" AS (\w+)", _PARTS)
 
 _SELECT = f"""
 SELECT a.*, {_PARTS}
@@ -295,7 +322,7 @@ def _in_state(state: str, chosen: JobFilter, values: dict[str, Any]) -> str:
     return f"({ended} AND {since} AND {until})"
 
 
-def _job(row: Row, accuracy: Accuracy) -> JobUsage:
+def _job(row: Mapping[str, Any], accuracy: Accuracy) -> JobUsage:
     gpus = row["gpus"]
     # A job that holds GPUs of whose energy nothing is known has unknown energy, whatever its host part is.
     gpu_j = row["gpu_energy_j"] if gpus or row["gpu_held_s"] else (0.0 if row["start_s"] is not None else None)
@@ -347,10 +374,11 @@ def _job(row: Row, accuracy: Accuracy) -> JobUsage:
         co2e_low_g=low_g,
         co2e_high_g=high_g,
         uncertainty=parts,
+        host_method=None if row["host_rank"] is None else METHODS[row["host_rank"]],
     )
 
 
-def _doubt(row: Row) -> EnergyDoubt:
+def _doubt(row: Mapping[str, Any]) -> EnergyDoubt:
     return EnergyDoubt(
         # A sensor is off the same way on all days; the GPUs' sensors and the node's have nothing to do with each other.
         sensor_j=hypot(row["gpu_sensor_j"] or 0.0, row["host_sensor_j"] or 0.0),
@@ -360,7 +388,7 @@ def _doubt(row: Row) -> EnergyDoubt:
     )
 
 
-def _coverage(row: Row) -> float | None:
+def _coverage(row: Mapping[str, Any]) -> float | None:
     """The share of a job's GPU time that was measured; without GPUs, of its time on nodes that have a meter."""
     if row["gpu_held_s"]:
         return _ratio(row["gpu_measured_s"], row["gpu_held_s"])

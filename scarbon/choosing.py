@@ -187,18 +187,26 @@ def _ids(asked: Sequence[str] | None) -> list[str] | None:
     """The jobs that were named, `42_[1-3]` task by task."""
     if asked is None:
         return None
-    found: list[str] = []
     # Commas within brackets divide tasks, not jobs.
-    for job in re.findall(r"[^,\[]+(?:\[[^\]]*\]?[^,]*)?", ",".join(asked)):
-        if "." in job:
-            raise WrongUseError(f"{job} names a step, and energy is accounted by job", f"ask for {job.split('.')[0]}")
-        match = re.fullmatch(r"(\d+)(?:_(\d+)|\+(\d+)|_\[([\d,:-]+)(?:%\d+)?\])?", job)
-        if match is None:
-            raise WrongUseError(f"{job!r} is no job id", "write 42, 42_3, 42_[1-3] or 42+1")
-        found += [job] if match[4] is None else [f"{match[1]}_{task}" for task in _tasks(job, match[4])]
-        if len(found) > _MOST_TASKS:
-            raise WrongUseError(f"{job} names more than {_MOST_TASKS:,} tasks", f"ask for all of them: {match[1]}")
+    found = [one for job in re.findall(r"[^,\[]+(?:\[[^\]]*\]?[^,]*)?", ",".join(asked)) for one in job_ids(job)]
+    if len(found) > _MOST_TASKS:
+        raise WrongUseError(f"-j names more than {_MOST_TASKS:,} jobs", "ask for whole arrays, or in several calls")
     return found
+
+
+def job_ids(job: str) -> list[str]:
+    """One job as it was typed: 42, 42_3, 42+1, or 42_[1-3] task by task. WrongUseError where it is none."""
+    if "." in job:
+        raise WrongUseError(f"{job} names a step, and energy is accounted by job", f"ask for {job.split('.')[0]}")
+    match = re.fullmatch(r"(\d+)(?:_(\d+)|\+(\d+)|_\[([\d,:-]+)(?:%\d+)?\])?", job)
+    if match is None:
+        raise WrongUseError(f"{job!r} is no job id", "write 42, 42_3, 42_[1-3] or 42+1")
+    if match[4] is None:
+        return [job]
+    tasks = list(islice(_tasks(job, match[4]), _MOST_TASKS + 1))
+    if len(tasks) > _MOST_TASKS:
+        raise WrongUseError(f"{job} names more than {_MOST_TASKS:,} tasks", f"ask for all of them: {match[1]}")
+    return [f"{match[1]}_{task}" for task in tasks]
 
 
 def _tasks(job: str, text: str) -> Iterator[int]:
@@ -210,7 +218,7 @@ def _tasks(job: str, text: str) -> Iterator[int]:
                 f"{job!r} is no job id: {part!r} names no tasks", "write for example 42_[1-3,8,10-20:5]"
             )
         last = int(match[2] or match[1])
-        yield from islice(range(int(match[1]), last + 1, int(match[3] or 1)), _MOST_TASKS + 1)
+        yield from range(int(match[1]), last + 1, int(match[3] or 1))
 
 
 def _users(books: Books, options: Mapping[str, Any], by_id: bool) -> tuple[list[str] | None, list[int] | None]:

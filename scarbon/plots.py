@@ -1,13 +1,17 @@
-"""Small plots in the terminal, with plotext, which is imported only when one is drawn."""
+"""Small plots: in the terminal, with plotext, which is imported only when one is drawn, and as an SVG file."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
 from datetime import datetime
+from html import escape
 from zoneinfo import ZoneInfo
 
 from accounting.model import FactorSlot
+
+#: A line in pieces: what is not known lies between them. Times are UTC epoch seconds.
+Pieces = Sequence[Sequence[tuple[float, float]]]
 
 _HEIGHT = 14
 _TICKS = 5
@@ -15,21 +19,83 @@ _TICKS = 5
 
 def curve(slots: Sequence[FactorSlot], title: str, zone: ZoneInfo) -> str:
     """Draw a factor over time as lines of plain text; holes stay empty. `slots` are in order, at least one."""
+    pieces = [
+        [(time_s, slot.value) for slot in run for time_s in (slot.start_s, slot.end_s)] for run in _unbroken(slots)
+    ]
+    return lines(pieces, title, zone)
+
+
+def lines(pieces: Pieces, title: str, zone: ZoneInfo, width: int | None = None) -> str:
+    """Draw a line over time as plain text, as wide as the terminal or as it is said; at least one piece."""
     import plotext
 
+    columns = min(shutil.get_terminal_size().columns if width is None else width, 120)
     plotext.clear_figure()
     plotext.theme("clear")
-    plotext.plot_size(min(shutil.get_terminal_size().columns, 120), _HEIGHT)
-    for run in _unbroken(slots):
-        times = [time_s for slot in run for time_s in (slot.start_s, slot.end_s)]
-        plotext.plot(times, [value for slot in run for value in (slot.value, slot.value)], marker="braille")
-    first_s, last_s = slots[0].start_s, slots[-1].end_s
-    ticks = [first_s + (last_s - first_s) * tick / (_TICKS - 1) for tick in range(_TICKS)]
-    plotext.xticks(ticks, [datetime.fromtimestamp(tick, zone).strftime("%m-%d %H:%M") for tick in ticks])
-    plotext.ylim(0, max(slot.value for slot in slots) * 1.05 or 1.0)
+    plotext.plot_size(columns, _HEIGHT)
+    for piece in pieces:
+        plotext.plot([time_s for time_s, _ in piece], [value for _, value in piece], marker="braille")
+    first_s, last_s = pieces[0][0][0], pieces[-1][-1][0]
+    ticks = _ticks(first_s, last_s, _TICKS if columns >= 72 else 2)
+    plotext.xticks(ticks, [_tick(tick, first_s, last_s, zone) for tick in ticks])
+    plotext.ylim(0, max(value for piece in pieces for _, value in piece) * 1.05 or 1.0)
     plotext.title(title)
     drawn: str = plotext.uncolorize(plotext.build())
     return "\n".join(line.rstrip() for line in drawn.splitlines())
+
+
+def _ticks(first_s: float, last_s: float, count: int) -> list[float]:
+    return [first_s + (last_s - first_s) * tick / (count - 1) for tick in range(count)]
+
+
+def _tick(time_s: float, first_s: float, last_s: float, zone: ZoneInfo) -> str:
+    pattern = "%H:%M:%S" if last_s - first_s < 1800 else "%m-%d %H:%M"
+    return datetime.fromtimestamp(time_s, zone).strftime(pattern)
+
+
+def svg(pieces: Pieces, title: str, unit: str, zone: ZoneInfo) -> str:
+    """The same as an SVG document of its own, with its title as its text alternative; nothing is fetched by it."""
+    width, height, left, bottom, top = 760, 300, 64, 40, 40
+    first_s, last_s = pieces[0][0][0], pieces[-1][-1][0]
+    most = max(value for piece in pieces for _, value in piece) * 1.05 or 1.0
+
+    def x(time_s: float) -> float:
+        return left + (time_s - first_s) / max(last_s - first_s, 1e-9) * (width - left - 24)
+
+    def y(value: float) -> float:
+        return height - bottom - value / most * (height - bottom - top)
+
+    values = [most * step / 4 for step in range(5)]
+    grid = [
+        f'<path d="M{left} {y(value):.1f}H{width - 24}" stroke="#8888" stroke-width="0.5"/>'
+        f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:,.0f}</text>'
+        for value in values
+    ]
+    ticks = [
+        f'<text x="{x(tick):.1f}" y="{height - bottom + 18}" text-anchor="middle">'
+        f"{_tick(tick, first_s, last_s, zone)}</text>"
+        for tick in _ticks(first_s, last_s, _TICKS)
+    ]
+    paths = [
+        f'<path d="M{" L".join(f"{x(time_s):.1f} {y(value):.1f}" for time_s, value in piece)}" fill="none" '
+        'stroke="#1f77b4" stroke-width="1.5"/>'
+        for piece in pieces
+    ]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="t" '
+            'font-family="sans-serif" font-size="12">',
+            f'<title id="t">{escape(title)}</title>',
+            f'<rect width="{width}" height="{height}" fill="#fff"/>',
+            f'<text x="{left}" y="20" font-size="14">{escape(title)}</text>',
+            f'<text x="{left - 8}" y="{top - 6}" text-anchor="end">{escape(unit)}</text>',
+            *grid,
+            *ticks,
+            *paths,
+            "</svg>",
+            "",
+        ]
+    )
 
 
 def _unbroken(slots: Sequence[FactorSlot]) -> list[list[FactorSlot]]:

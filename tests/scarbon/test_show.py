@@ -1,0 +1,300 @@
+"""`scarbon show` on a small ledger: every figure against the dump, the truth, or the definition of the figure."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.truth import AttemptTruth, read_truth
+from tests.site import Site, change, iso, query
+
+Json = dict[str, Any]
+
+
+def cards(site: Site, *words: str) -> list[Json]:
+    document: Json = site.good("show", "--json", *words).json
+    return list(document["cards"])
+
+
+def card(site: Site, *words: str) -> Json:
+    (one,) = cards(site, *words)
+    return one
+
+
+@pytest.fixture(scope="module")
+def truth(recorded: Site) -> Mapping[str, AttemptTruth]:
+    """What each attempt really used, those that were never requeued, by label."""
+    found = read_truth(recorded.folder / "truth.json").attempts
+    labels = [one.label for one in found.values()]
+    return {one.label: one for one in found.values() if labels.count(one.label) == 1}
+
+
+@pytest.fixture(scope="module")
+def measured(booked: Site, truth: Mapping[str, AttemptTruth]) -> str:
+    """A job on whole GPUs that was measured throughout."""
+    jobs = booked.good("jobs", "-a", "--json", "-S", "2026-01-01").json["jobs"]
+    whole = [
+        job
+        for job in jobs
+        if job["gpus"] and job["coverage"] == 1 and job["method"] == "counter" and job["state"] == "COMPLETED"
+        and job["job_id"] in truth and len(truth[job["job_id"]].by_device) == job["gpus"] and "_" not in job["job_id"]
+        and job["elapsed_s"] > 900
+    ]  # fmt: skip
+    assert whole
+    return str(max(whole, key=lambda job: job["gpu_energy_j"])["job_id"])
+
+
+# --- the figures
+
+
+def test_the_figures_are_those_of_the_list(booked: Site, measured: str) -> None:
+    shown = card(booked, measured)
+    (listed,) = booked.good("jobs", "--json", "-j", measured).json["jobs"]
+    assert shown["jobs"] == [listed]
+    for name in (
+        "gpu_energy_j", "host_energy_j", "it_energy_j", "facility_energy_j", "co2e_location_g", "co2e_market_g",
+        "co2e_embodied_g", "co2e_low_g", "co2e_high_g", "coverage",
+    ):  # fmt: skip
+        assert shown[name] == pytest.approx(listed[name], rel=1e-9), name
+    assert (shown["provisional"], shown["as_of"], shown["notes"]) == (False, None, [])
+
+
+def test_the_gpus_are_those_that_it_really_held(booked: Site, measured: str, truth: Mapping[str, AttemptTruth]) -> None:
+    held = card(booked, measured)["held"]
+    really = truth[measured]
+    assert {one["uuid"] for one in held} == set(really.by_device)
+    for one in held:
+        assert one["energy_j"] == pytest.approx(really.by_device[one["uuid"]], rel=0.06)  # the sensor's gain
+        assert (one["start_s"], one["end_s"]) == (really.start_s, really.end_s)
+        assert one["holder"] in ("journal", "hpc_job", "whole_node")
+        assert one["mean_w"] == pytest.approx(one["energy_j"] / one["known_s"])
+    (listed,) = booked.good("jobs", "--json", "-j", measured).json["jobs"]
+    assert sum(one["energy_j"] for one in held) == pytest.approx(listed["gpu_energy_j"], rel=1e-9)
+    assert sum(one["held_s"] for one in held) == pytest.approx(listed["gpu_seconds"], rel=1e-9)
+
+
+def test_the_interval_is_made_of_its_parts(booked: Site, measured: str) -> None:
+    """Half of it is 1.96 times the root of the squares of the parts, each relative to the figure."""
+    shown = card(booked, measured)
+    parts = shown["uncertainty"]
+    assert set(parts) == {"sensor", "edges", "sharing", "model", "pue", "intensity"}
+    half = 1.959964 * math.sqrt(sum(part**2 for part in parts.values())) * shown["co2e_location_g"]
+    assert shown["co2e_high_g"] - shown["co2e_location_g"] == pytest.approx(half, rel=1e-6)
+    assert parts["pue"] == pytest.approx(0.05 / 1.959964) and parts["intensity"] == pytest.approx(0.1 / 1.959964)
+
+
+def test_the_factors_name_their_source(booked: Site, measured: str) -> None:
+    shown = card(booked, measured)
+    factors = {one["kind"]: one for one in shown["factors"]}
+    assert set(factors) == {"pue", "location", "market"}
+    assert "intensity.csv" in factors["location"]["source"]
+    assert all(one["share"] == pytest.approx(1.0) for one in factors.values())
+    low, high = shown["intensity_range"]
+    assert low <= shown["co2e_location_g"] / shown["facility_energy_j"] * 3.6e6 <= high
+
+
+def test_equivalents_by_hand(booked: Site, measured: str) -> None:
+    """175 g for a kilometre by an average car (Green Algorithms)."""
+    shown = card(booked, measured)
+    (car,) = [one for one in shown["equivalents"] if one["per"] == "km"]
+    assert car["amount"] == pytest.approx(shown["co2e_location_g"] / 175, rel=1e-9)
+
+
+def test_the_power_adds_up_to_the_energy(booked: Site, measured: str) -> None:
+    shown = card(booked, measured)
+    times, power = shown["power"]["time_s"], shown["power"]["power_w"]
+    assert len(times) == len(power) + 1
+    assert (times[0], times[-1]) == (shown["start"], shown["end"])
+    assert None not in power
+    drawn_j = sum(watts * (b - a) for watts, a, b in zip(power, times[:-1], times[1:], strict=True))
+    assert drawn_j == pytest.approx(shown["gpu_energy_j"], rel=0.02)
+
+
+def test_an_array_is_the_sum_of_its_tasks(booked: Site) -> None:
+    labels = [job["job_id"] for job in booked.good("jobs", "-a", "--json", "-S", "2026-01-01").json["jobs"]]
+    array = next(label.partition("_")[0] for label in labels if "_" in label)
+    tasks = [label for label in labels if label.startswith(f"{array}_")]
+    assert len(tasks) > 1
+    whole, each = card(booked, array), cards(booked, *tasks)
+    assert [job["job_id"] for job in whole["jobs"]] == tasks
+    for name in ("gpu_seconds", "it_energy_j", "facility_energy_j", "co2e_location_g", "co2e_embodied_g"):
+        values = [one[name] for one in each if one["start"] is not None]
+        expected = None if None in values else pytest.approx(sum(values), rel=1e-9)
+        assert whole[name] == expected, name
+    assert {one["job_id"] for one in whole["held"]} <= set(tasks)
+    half = booked.good("show", "--json", f"{array}_[{tasks[0].partition('_')[2]}]").json["cards"][0]
+    assert [job["job_id"] for job in half["jobs"]] == tasks[:1]
+    text = booked.good("show", "--no-plot", array).out
+    assert f"{len(tasks)} tasks or parts" in text and "in all" in text
+
+
+def test_what_is_unknown_stays_unknown(mine: Site, measured: str) -> None:
+    change(mine.ledger, "UPDATE usage_days SET energy_j = NULL WHERE kind = 'gpu'")
+    shown = card(mine, measured)
+    assert (shown["it_energy_j"], shown["co2e_location_g"], shown["uncertainty"]) == (None, None, None)
+    text = re.sub(r"\s+", " ", mine.good("show", "--no-plot", measured).out)
+    assert "Its energy is unknown, and not nothing: part of what it held has no known energy." in text
+    assert "location-based unknown" in text
+
+
+def test_a_gpu_that_was_left_idle_is_named(mine: Site, measured: str) -> None:
+    """As drawn as an idle one: the books say so in every hour."""
+    held = card(mine, measured)["held"]
+    assert not any(one["left_idle"] for one in held)
+    uuid, idle_w = held[0]["uuid"], held[0]["idle_w"]
+    assert idle_w > 0
+    change(
+        mine.ledger,
+        "UPDATE usage_slots SET energy_j = known_s * ? WHERE meter_id = (SELECT meter_id FROM meters WHERE uuid = ?) "
+        "AND attempt_id = (SELECT attempt_id FROM attempts WHERE label = ?)",
+        idle_w * 1.4, uuid, measured,
+    )  # fmt: skip
+    shown = card(mine, measured)
+    assert {one["uuid"] for one in shown["held"] if one["left_idle"]} == {uuid}
+    text = re.sub(r"\s+", " ", mine.good("show", "--no-plot", measured).out)
+    assert f"Held and left idle: 1 of {len(held)} GPUs" in text
+
+
+# --- as of now
+
+
+@pytest.fixture
+def half(recorded: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The first half is in the books, and now is the end of the recording."""
+    site = recorded.copy(tmp_path / "half")
+    site.collect("-S", iso(site.start_s), "-E", iso((site.start_s + site.end_s) // 2))
+    monkeypatch.setattr(time, "time", lambda: float(site.end_s))
+    return site
+
+
+def across(site: Site) -> list[str]:
+    """The jobs that ran at the end of the books."""
+    at_s = (site.start_s + site.end_s) // 2
+    return [
+        label
+        for (label,) in query(
+            site.ledger,
+            "SELECT label FROM attempts WHERE start_s < ? AND (end_s IS NULL OR end_s > ?) AND gpus > 0 ORDER BY label",
+            at_s,
+            at_s,
+        )
+    ]
+
+
+def test_a_running_job_is_accounted_up_to_now(half: Site, booked: Site) -> None:
+    """The same as it is once all is in the books; and the books are as they were."""
+    before = half.tables()
+    labels = across(half)
+    assert labels
+    for label in labels:
+        now, later = card(half, label), card(booked, label)
+        assert now["provisional"] and now["as_of"] is not None
+        assert "provisional, as of" in now["notes"][0]
+        for name in ("gpu_seconds", "gpu_energy_j", "host_energy_j", "facility_energy_j", "co2e_location_g"):
+            expected = later[name]
+            assert now[name] == (None if expected is None else pytest.approx(expected, rel=1e-9)), (label, name)
+        assert [one["uuid"] for one in now["held"]] == [one["uuid"] for one in later["held"]]
+        assert now["factors"][0]["source"] == later["factors"][0]["source"]
+    assert half.tables() == before
+
+
+def test_a_job_that_is_not_in_the_books_yet(
+    recorded: Site, booked: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = booked.good("jobs", "-a", "--json", "-S", "2026-01-01").json["jobs"]
+    last = max((job for job in jobs if job["gpu_energy_j"] and job["end"]), key=lambda job: job["submit"])
+    site = recorded.copy(tmp_path / "site")
+    site.collect("-S", iso(site.start_s), "-E", iso(last["submit"] - 1))
+    monkeypatch.setattr(time, "time", lambda: float(site.end_s))
+    assert site.good("jobs", "-n", "-P", "-o", "JobID", "-j", last["job_id"]).out == ""
+    now, later = card(site, last["job_id"]), card(booked, last["job_id"])
+    assert now["provisional"]
+    for name in ("gpu_energy_j", "it_energy_j", "co2e_location_g", "co2e_market_g"):
+        assert now[name] == pytest.approx(later[name], rel=1e-9), name
+
+
+def test_a_source_that_fails_leaves_what_is_booked(half: Site) -> None:
+    (label, *_) = across(half)
+    (half.folder / "dcgm.om").unlink()
+    done = half.good("show", label)
+    assert "up to 2026-09-22" in re.sub(r"\s+", " ", done.err)
+    assert "what was used since cannot be read" in re.sub(r"\s+", " ", done.err)
+    assert "no plot of its power" in re.sub(r"\s+", " ", done.err)
+
+
+def test_a_job_that_nobody_knows(half: Site) -> None:
+    line = half.scarbon("show", "99999999").refused()
+    assert "job 99999999: not in the books (beta: booked up to 2026-09-22" in line
+    assert "Slurm tells of none since" in line and "check the number" in line
+
+
+def test_books_that_are_far_behind(booked: Site) -> None:
+    line = booked.scarbon("show", "99999999").refused()
+    assert "too much to account for a look; run scarbon collect" in line
+
+
+def test_one_of_several_that_is_missing(half: Site) -> None:
+    (label, *_) = across(half)
+    done = half.scarbon("show", "--no-plot", label, "99999999")
+    assert done.code == 1
+    assert f"Job {label} on beta" in done.out and "job 99999999: not in the books" in done.err
+
+
+# --- forms
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("plot", ["--plot", "--no-plot"])
+def test_no_line_is_wider_than_the_terminal(
+    booked: Site, measured: str, monkeypatch: pytest.MonkeyPatch, width: int, plot: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    labels = [job["job_id"] for job in booked.good("jobs", "-a", "--json", "-S", "2026-01-01").json["jobs"]]
+    for label in (measured, *labels[:6]):
+        out = booked.good("show", plot, label).out
+        assert max(map(len, out.splitlines())) <= width
+        assert "\x1b" not in out
+        assert not re.search(r"^\s+$", out, re.MULTILINE)
+
+
+def test_the_card_answers_where_the_figures_come_from(booked: Site, measured: str) -> None:
+    text = booked.good("show", measured).out
+    for word in (
+        "read from energy counters", "100% of its GPU time was measured", "g/kWh  file intensity.csv", "PUE",
+        "intensity ±10%", "GPU power, W (Europe/Paris)",
+    ):  # fmt: skip
+        assert word in text, word
+
+
+def test_the_plot_as_a_file(booked: Site, measured: str, tmp_path: Path) -> None:
+    path = tmp_path / "power.svg"
+    booked.good("show", "--no-plot", measured, "--svg", str(path))
+    root = ET.parse(path).getroot()
+    names = {"svg": "http://www.w3.org/2000/svg"}
+    title = root.find("svg:title", names)
+    assert title is not None and title.text == f"Power of the GPUs of job {measured} (Europe/Paris)"
+    width, height = map(float, root.attrib["viewBox"].split()[2:])
+    (line,) = [one for one in root.findall("svg:path", names) if one.attrib["stroke"] == "#1f77b4"]
+    points = [tuple(map(float, point.split())) for point in re.split("[ML]", line.attrib["d"])[1:]]
+    assert len(points) > 10 and all(0 <= x <= width and 0 <= y <= height for x, y in points)
+    assert "http" not in path.read_text().replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["42.batch"], "42.batch names a step, and energy is accounted by job; ask for 42"),
+        (["x"], "'x' is no job id; write 42, 42_3, 42_[1-3] or 42+1"),
+        (["-M", "alpha", "42"], "no cluster 'alpha' in the configuration; it has beta"),
+        ([], "Missing argument 'JOB...'"),
+    ],
+)
+def test_what_cannot_be_meant(booked: Site, words: list[str], says: str) -> None:
+    assert says in booked.scarbon("show", *words).refused(code=2)
