@@ -106,6 +106,17 @@ def test_text_comes_back_to_the_last_byte(ledger: Ledger, place: Place) -> None:
     assert found == rows(place, "SELECT name, comment FROM attempts ORDER BY job_id")
 
 
+def test_an_array_whose_waiting_tasks_are_many_fits(ledger: Ledger, place: Place) -> None:
+    """As sacct shortens it, too: what is waiting uses nothing."""
+    tasks = ",".join(map(str, range(1, 400, 2)))
+    waiting = job(1, label=f"42_[{tasks}]", state="PENDING", start_s=None, end_s=None)
+    for _ in range(2):
+        ledger.post(window(0, 24, [waiting], []), RUN)
+    (found,) = rows(place, "SELECT label FROM attempts")
+    assert len(found["label"]) == 64
+    assert found["label"].startswith("42_[1,3,5,7,9,11,") and found["label"].endswith("...]")
+
+
 def test_a_job_of_ten_thousand_nodes_fits(ledger: Ledger, place: Place) -> None:
     nodes = tuple(f"node{number:05}.cluster" for number in range(10_000))
     one = job(1, nodes=nodes)
