@@ -167,8 +167,8 @@ def _values(job: Job, payer_id: int) -> Values:
     return (
         job.cluster, job.job_id, job.submit_s, _label(job.label), job.state, job.start_s, job.end_s, job.uid,
         job.account, job.qos, job.wckey, job.cpus, job.memory_mb, job.gpus, job.shards, job.exit_code,
-        job.suspended_s, job.restarts, job.sluid, job.user, job.partition, storable(job.name), storable(job.comment), ",".join(job.nodes), payer_id,
-        span_of(job.submit_s, job.end_s),
+        job.suspended_s, job.restarts, job.sluid, job.user, job.partition, storable(job.name), storable(job.comment),
+        ",".join(job.nodes), payer_id, span_of(job.submit_s, job.end_s),
     )  # fmt: skip
 
 
