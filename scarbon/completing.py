@@ -15,10 +15,8 @@ from click.shell_completion import CompletionItem
 Values = Callable[[str | None], Iterable[str]]
 
 
-class Completed(click.ParamType):
+class Completed(click.types.StringParamType):
     """Text of which a shell is offered values, one after another where commas are between them."""
-
-    name = "text"
 
     def __init__(self, values: Values) -> None:
         self._values = values

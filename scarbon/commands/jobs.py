@@ -107,7 +107,8 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
     sys.stdout.writelines(f"{line}\n" for line in table(fields, rows, header))
     if sys.stderr.isatty():
         _say_how_late(config, books, chosen, now_s)
-        _say_budgets(config, books, shown, now_s)
+        if header:
+            _say_budgets(config, books, shown, now_s)
         if not shown and options["state"] and not options["endtime"] and options["starttime"]:
             click.echo("note: as in sacct, -s with -S alone means that moment; say until when with -E now", err=True)
 
