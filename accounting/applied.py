@@ -48,6 +48,7 @@ def slot_of(slot_s: int, span: tuple[float, float], old: ByKind, now: Factors) -
     """The slot that begins at `slot_s`, of which the books hold `span`."""
     new: dict[str, list[FactorSlot]] = {}
     kept = []
+    old = {kind: _clipped(old[kind], span) for kind in KINDS}
     for kind in KINDS:
         known = _clipped(getattr(now, kind), span)
         new[kind] = _with_holes_filled(known, old[kind], span)

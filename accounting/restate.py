@@ -275,6 +275,8 @@ class _Work:
 
     def _supersede(self, postings: Postings, new: Sequence[Floats], rows: Indices) -> None:
         """Post the changed rows with their new figures, and mark those whose place they take."""
+        if not rows.size:
+            return
         table, columns = postings.kind.table, postings.kind.columns
         identity = columns[0]
         for ids in id_lists(postings.rows[row][0] for row in rows.tolist()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -84,6 +84,39 @@ class Books:
             f"the ledger {self.address.shown} cannot be read: {error}", "try again; if it stays so, restore a copy"
         )
 
+    def execute(self, sql: str, values: Mapping[str, Any] | None = None) -> None:
+        """Run a statement on temporary tables; `values` as in `rows`."""
+        if self.address.kind != "sqlite":
+            sql = _for_server(sql)
+        try:
+            self._connection.cursor().execute(sql, values or {})
+        except self._error as error:
+            raise LedgerError(
+                f"the ledger {self.address.shown} refuses a temporary table: {error}",
+                "give its reader the right to make some (docs/restatement.md)",
+            ) from error
+
+    def allow_temporary(self) -> None:
+        """Begin the moment that all queries are of once more, one in which temporary tables can be made."""
+        if self.address.kind == "postgresql":
+            self._connection.rollback()
+            self._connection.read_only = False
+        elif self.address.kind == "mariadb":
+            self._connection.rollback()
+            self._connection.query("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+
+    def make_temporary(self, name: str, fill: Callable[[str], None]) -> None:
+        """A table of this connection with the columns of `name`, filled by `fill` under another name; then it goes
+        before the one that it is named after.
+        """
+        made = f"made_{name}"
+        self.execute(_TEMPORARY[self.address.kind].format(name=name, made=made))
+        for columns in _INDEXES.get(name, ()) if self.address.kind == "sqlite" else ():
+            self.execute(f"CREATE INDEX temp.{made}_{columns[0]} ON {made} ({', '.join(columns)})")
+        fill(made)
+        schema = "temp." if self.address.kind == "sqlite" else ""
+        self.execute(f"ALTER TABLE {schema}{made} RENAME TO {name}")
+
     def booked(self, cluster: str) -> list[tuple[float, float]]:
         """The stretches of the cluster's time that the books hold, in order."""
         chosen = "SELECT start_s, end_s FROM booked WHERE cluster = :cluster ORDER BY start_s"
@@ -125,6 +158,15 @@ def one_of(column: str, values: Sequence[Any], into: dict[str, Any]) -> str:
         names.append(f":{name}")
     return f"{column} IN ({', '.join(names)})"
 
+
+#: A temporary table with the columns of another.
+_TEMPORARY = {
+    "sqlite": "CREATE TEMP TABLE {made} AS SELECT * FROM {name} WHERE 0",
+    "postgresql": "CREATE TEMP TABLE {made} (LIKE {name} INCLUDING INDEXES)",
+    "mariadb": "CREATE TEMPORARY TABLE {made} LIKE {name}",
+}
+#: What SQLite does not copy with the columns.
+_INDEXES = {"usage_days": [("attempt_id", "day"), ("method", "day")]}
 
 _TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",

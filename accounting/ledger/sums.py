@@ -33,8 +33,9 @@ def _whole(column: str, base: str) -> str:
 
 #: In the queries: the postings that count, and the last run that says whom a day of `:month` is booked to.
 IN_FORCE = "superseded_by IS NULL"
-LAST_RUN = """(
-  SELECT CASE WHEN MAX(CASE WHEN p.closed THEN 1 ELSE 0 END) = 1 THEN MAX(p.run_id) ELSE 9007199254740992 END
+NEVER = 2**53
+LAST_RUN = f"""(
+  SELECT CASE WHEN MAX(CASE WHEN p.closed THEN 1 ELSE 0 END) = 1 THEN MAX(p.run_id) ELSE {NEVER} END
   FROM periods p
   WHERE p.month = :month AND p.period_id = (SELECT MAX(q.period_id) FROM periods q WHERE q.month = :month)
 )"""
