@@ -31,9 +31,13 @@ class NoLedgerError(LedgerError):
         self.address = address
 
 
-def not_a_ledger(shown: str, why: str) -> LedgerError:
+class NotALedgerError(LedgerError):
+    """What is at this address is something else."""
+
+
+def not_a_ledger(shown: str, why: str) -> NotALedgerError:
     """The error for a file or database that is something else."""
-    return LedgerError(
+    return NotALedgerError(
         f"{shown} is not a ledger of scarbon: {why}",
         "name another one in `ledger:`; this one is left as it is",
     )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
+from accounting.ledger.reading import Books
+from scarbon.errors import WrongUseError
 from scarbon.site import open_books, open_ledger, site
 from scarbon.times import window
 from site_config.secrets import read_secret
+
+if TYPE_CHECKING:
+    from site_config.schema import Ledger
 
 EXAMPLE = """\b
 Examples:
@@ -20,6 +28,24 @@ Examples:
   scarbon audit                         is there anything to mend?
   scarbon ledger rebuild
   scarbon ledger rebuild -S 2026-10-01 -E 2026-11-01
+"""
+
+BACKUP = """\b
+Examples:
+  scarbon ledger backup /backup/books-$(date +%F).db
+  scarbon ledger backup --force /backup/books.db
+"""
+
+RESTORE = """\b
+Examples:
+  scarbon ledger restore /backup/books-2026-10-31.db
+  scarbon ledger restore --force /backup/books-2026-10-31.db      in the place of the books that are there
+"""
+
+IMPORT = """\b
+Examples, from the old ledger into the one of the configuration:
+  scarbon ledger import sqlite:////var/lib/scarbon/ledger.db
+  scarbon ledger import --password-file old.password postgresql+psycopg://scarbon@db/books
 """
 
 
@@ -42,7 +68,7 @@ def upgrade(config_option: str | None, /, dry_run: bool) -> None:
 
     kept = site(config_option).ledger
     act = plan_upgrade if dry_run else upgrade_ledger
-    plan = act(kept.url, read_secret(kept.password_file, kept.password_env))
+    plan = act(kept.url, _password(kept))
     if not plan.steps:
         click.echo(f"The ledger has this version's schema ({plan.found}): nothing to do.", err=True)
     for step in plan.steps:
@@ -74,3 +100,63 @@ def rebuild(config_option: str | None, /, starttime: str | None, endtime: str | 
     finally:
         kept.close()
     click.echo(f"{len(days)} days are summed anew; {wrong} figures or rows of them were wrong", err=True)
+
+
+@ledger.command(epilog=BACKUP)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-f", "--force", is_flag=True, help="Replace the file, if it is there.")
+@click.pass_obj
+def backup(config_option: str | None, /, file: Path, force: bool) -> None:
+    """Copy the books into FILE as they stand at this moment, while others read and write.
+
+    FILE is an SQLite ledger, wherever the books are kept; it is checked, and there only when it is whole.
+    """
+    from accounting.ledger.backups import backup as copy_books
+
+    kept = site(config_option).ledger
+    copy_books(kept.url, _password(kept), file, force=force)
+    click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB", err=True)
+
+
+@ledger.command(epilog=RESTORE)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-f", "--force", is_flag=True, help="Replace the books that are there.")
+@click.pass_obj
+def restore(config_option: str | None, /, file: Path, force: bool) -> None:
+    """Put FILE, which scarbon ledger backup made, in the place of the books.
+
+    It is checked first, and takes their place all at once: until then, readers see the books as they were.
+    """
+    from accounting.ledger.backups import restore as put_back
+
+    config = site(config_option)
+    put_back(file, config.ledger.url, config.site.timezone, _password(config.ledger), force=force)
+    with open_books(config) as books:
+        runs = books.rows("SELECT COUNT(*) AS runs FROM runs")[0]["runs"]
+        click.echo(f"the books of {runs} runs are at {books.address.shown}", err=True)
+
+
+@ledger.command("import", epilog=IMPORT)
+@click.argument("from_url")
+@click.option("--password-file", type=click.Path(path_type=Path), help="Where the password of FROM_URL stands.")
+@click.option("--password-env", metavar="NAME", help="… or the variable of the environment that has it.")
+@click.pass_obj
+def import_(config_option: str | None, /, from_url: str, password_file: Path | None, password_env: str | None) -> None:
+    """Copy the ledger at FROM_URL into the site's own, which must be empty: from SQLite to a server, or back.
+
+    It arrives as a whole or not at all, and every row is read back and compared. FROM_URL is left as it is.
+    """
+    from accounting.ledger.backups import import_books
+
+    if password_file is not None and password_env is not None:
+        raise WrongUseError("--password-file and --password-env name two passwords", "use one of them")
+    config = site(config_option)
+    if from_url == config.ledger.url:
+        raise WrongUseError("FROM_URL is the site's own ledger", "name the new one in `ledger:`")
+    with Books(from_url, read_secret(password_file, password_env)) as source:
+        counts = import_books(source, config.ledger.url, config.site.timezone, _password(config.ledger))
+        click.echo(f"{sum(counts.values())} rows of {source.address.shown}, read back and compared", err=True)
+
+
+def _password(kept: Ledger) -> str | None:
+    return read_secret(kept.password_file, kept.password_env)
