@@ -6,6 +6,7 @@ alone. Templates run in a sandbox, and what they write of names is escaped.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -52,6 +53,7 @@ def page_of(document: Document, look: Look, paper: bool) -> str:
         raise _explained(error, look.template) from error
 
 
+@lru_cache(8)  # a mailing makes hundreds of pages
 def _environment(language: Language, template: Path | None) -> ImmutableSandboxedEnvironment:
     loaders: list[BaseLoader] = [PrefixLoader({"scarbon": FileSystemLoader(TEMPLATES)})]
     if template is not None:

@@ -57,6 +57,7 @@ def find_language(name: str) -> Language:
 
 
 def translations(language: str) -> NullTranslations:
+    """A language's catalogue, read anew."""
     if language == SOURCE:
         return NullTranslations()
     with (CATALOGUES / f"{language}.po").open("rb") as file:

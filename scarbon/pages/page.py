@@ -399,7 +399,7 @@ class Page:
         if comparison.accounted < 1:
             known = language.text("%(share)s of it is in the books", share=language.share(comparison.accounted))
             return Fact(label, show(then), known)
-        if now is None or then is None or not then:
+        if not self.document.comparable(comparison) or now is None or not then:
             return Fact(label, show(then))
         change = now / then - 1
         if abs(change) < _HARDLY_ANY:

@@ -20,6 +20,7 @@ def by_word(language: Language, by: str) -> str:
         "wckey": language.text("WCKey"),
         "cluster": language.text("Cluster"),
         "gpu-model": language.text("GPU model"),
+        "tag": language.text("Tags"),
     }
     return words.get(by, by)
 
@@ -36,6 +37,7 @@ def title(language: Language, by: str) -> str:
         "wckey": language.text("Energy and emissions by WCKey"),
         "cluster": language.text("Energy and emissions by cluster"),
         "gpu-model": language.text("Energy and emissions by GPU model"),
+        "tag": language.text("Energy and emissions by tags"),
     }
     return words.get(by) or language.text("Energy and emissions")
 

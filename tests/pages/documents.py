@@ -107,7 +107,7 @@ def month(names: tuple[str | None, ...] = ("climate", "genomics", "lattice-qcd",
             Reconciliation("gpu", 10_120.0 * KWH, 8_660.4 * KWH, 1_498.6 * KWH),
             Reconciliation("host", 0.0, 2_165.1 * KWH, 374.7 * KWH),
         ),
-        not_accounted=(Stretch("alpha", at(2026, 10, 30, 23), at(2026, 10, 31, 2)),),
+        not_accounted=(),
         quarantined=2,
         factors=(
             SourceShare("pue", "site.yaml", None, 1.0, 0.0, None),
@@ -122,9 +122,7 @@ def month(names: tuple[str | None, ...] = ("climate", "genomics", "lattice-qcd",
             Branch("genomics", 2, groups[1], groups[1]),
         ),
         budgets=(
-            standing(
-                "climate", "co2e_location_g", [f"2026-{number:02}" for number in range(1, 13)], 3e6, 2.41e6, 2.89e6
-            ),
+            standing("climate", "co2e_location_g", YEAR, 3e6, 2.41e6, 2.89e6),
             standing("nlp", "facility_energy_j", ["2026-10"], 900 * KWH, 1_074 * KWH, 1_074 * KWH),
         ),
     )
@@ -137,7 +135,7 @@ def standing(account: str, measure: str, months: list[str], limit: float, used: 
 
 
 def point(day: date, place: int) -> Point:
-    if place == 30:
+    if place == 30:  # the books do not have it
         return Point(day, day, None, None, None, None)
     kwh = 280 + (place * 37 % 19) * 14.0
     idle = 40 + (place * 13 % 7) * 9.0
@@ -164,21 +162,26 @@ def job(place: int, name: str | None) -> TopJob:
 
 def hostile() -> Document:
     """The same with names that attack a page; users choose them."""
-    made = month(HOSTILE)
+    return hostile_with(HOSTILE)
+
+
+def hostile_with(names: tuple[str, ...]) -> Document:
+    """A report in which these names are everywhere where a site or a user puts one."""
+    made = month(names)
     jobs = tuple(
-        replace(one, name=name, user=name, account=name)
-        for one, name in zip(made.top_jobs or (), HOSTILE, strict=False)
+        replace(one, name=name, user=name, account=name) for one, name in zip(made.top_jobs or (), names, strict=False)
     )
     return replace(
         made,
-        site=HOSTILE[0],
-        clusters=(HOSTILE[1],),
-        chosen=Chosen(accounts=HOSTILE[:3], users=HOSTILE[3:]),
+        site=names[0],
+        not_accounted=(Stretch(names[0], at(2026, 10, 30, 23), at(2026, 10, 31, 2)),),
+        clusters=(names[-1],),
+        chosen=Chosen(accounts=names[:3], users=names[3:] or names),
         top_jobs=jobs,
-        factors=tuple(replace(one, source=HOSTILE[0]) for one in made.factors),
+        factors=tuple(replace(one, source=names[0]) for one in made.factors),
         adjusted_later=(Adjustment("2026-10", "2026-11", at(2026, 11, 5), None, sums(None, -12.0)),),
-        adjustments=(Adjustment("2026-09", "2026-10", at(2026, 10, 5), HOSTILE[0], sums(None, 0.0)),),
-        budgets=tuple(replace(one, budget=replace(one.budget, account=HOSTILE[1])) for one in made.budgets),
+        adjustments=(Adjustment("2026-09", "2026-10", at(2026, 10, 5), names[0], sums(None, 0.0)),),
+        budgets=tuple(replace(one, budget=replace(one.budget, account=names[-1])) for one in made.budgets),
     )
 
 
@@ -204,7 +207,6 @@ def year() -> Document:
         year_before=None,
         budgets=(),
         tree=(),
-        not_accounted=(),
         quarantined=0,
     )
 

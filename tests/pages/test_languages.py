@@ -137,7 +137,7 @@ def test_what_is_shown_is_in_the_catalogue(code: str) -> None:
     [
         ("en", "1,234.5", "12.3%", "1 October 2026", "October 2026", "4th quarter 2026", "1 Oct 2026, 02:00"),
         ("en_US", "1,234.5", "12.3%", "October 1, 2026", "October 2026", "4th quarter 2026", "Oct 1, 2026, 02:00"),
-        ("fr", "1\u202f234,5", "12,3\xa0%", "1 octobre 2026", "octobre 2026", "4e trimestre 2026", "1 oct. 2026, 02:00"),
+        ("fr", "1\u202f234,5", "12,3\xa0%", "1 octobre 2026", "octobre 2026", "4e trimestre 2026", "1 oct. 2026, 02:00"),  # noqa: E501
         ("de", "1.234,5", "12,3\xa0%", "1. Oktober 2026", "Oktober 2026", "4. Quartal 2026", "01.10.2026, 02:00"),
         ("de-CH", "1’234.5", "12.3%", "1. Oktober 2026", "Oktober 2026", "4. Quartal 2026", "01.10.2026, 02:00"),
     ],
