@@ -98,7 +98,7 @@ def random_life(place: Place, seed: int, clock: Clock) -> list[tuple[float, dict
     return seen
 
 
-@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("seed", [4, 8])
 def test_the_past_can_be_printed_again_and_a_closed_month_never_moves(place: Place, seed: int) -> None:
     with Clock().running() as clock:
         seen = random_life(place, seed, clock)
