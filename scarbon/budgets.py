@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from accounting.budgets import Standing, counts_to, period_of, standings
 from accounting.clock import day_of
@@ -48,6 +49,31 @@ def rests_on(standing: Standing) -> str:
     return f"{standing.booked_s / DAY_S:.1f} of {standing.period_s / DAY_S:.0f} days"
 
 
+def plain(standing: Standing) -> dict[str, Any]:
+    """One budget for programs, in the units of its measure (g or J); docs/budgets.md has the keys."""
+    return {
+        "account": standing.budget.account,
+        "cluster": standing.budget.cluster,
+        "accounts": standing.accounts,
+        "period": standing.period.name,
+        "first_day": standing.period.first_day.isoformat(),
+        "last_day": standing.period.last_day.isoformat(),
+        "measure": standing.budget.measure,
+        "limit": standing.budget.limit,
+        "used": standing.used,
+        "used_at_least": standing.known,
+        "share": standing.share,
+        "expected": standing.expected,
+        "passed_on": None if standing.passed_on is None else standing.passed_on.isoformat(),
+        "booked_s": standing.booked_s,
+        "period_s": standing.period_s,
+        "coverage": standing.coverage,
+        "warn_at": standing.budget.warn_at,
+        "status": standing.status,
+        "will_pass": standing.will_pass,
+    }
+
+
 def verdict(standing: Standing) -> str:
     """What is to be said of it in a few words; nothing where all is well."""
     if standing.status == "empty":
@@ -70,6 +96,6 @@ def line(standing: Standing) -> str:
     said += f"{quantity(budget, budget.limit)} {MEASURES[budget.measure]}"
     if standing.share is not None:
         said += f" ({units.share(standing.share)})"
-    if standing.expected is not None and standing.booked_s < standing.period_s:
+    if standing.expected != standing.used:  # where something of the period is left
         said += f", at this pace {quantity(budget, standing.expected)} by its end"
     return said + (f": {verdict(standing)}" if verdict(standing) else "")

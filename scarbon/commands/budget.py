@@ -161,29 +161,7 @@ def _print_json(config: KnownSite, found: list[Standing]) -> None:
     """The documented object: `meta` and `budgets`, in base units."""
     import json
 
-    rows = [
-        {
-            "account": one.budget.account,
-            "cluster": one.budget.cluster,
-            "accounts": one.accounts,
-            "period": one.period.name,
-            "first_day": one.period.first_day.isoformat(),
-            "last_day": one.period.last_day.isoformat(),
-            "measure": one.budget.measure,
-            "limit": one.budget.limit,
-            "used": one.used,
-            "used_at_least": one.known,
-            "share": one.share,
-            "expected": one.expected,
-            "passed_on": None if one.passed_on is None else one.passed_on.isoformat(),
-            "booked_s": one.booked_s,
-            "period_s": one.period_s,
-            "coverage": one.coverage,
-            "warn_at": one.budget.warn_at,
-            "status": one.status,
-            "will_pass": one.will_pass,
-        }
-        for one in found
-    ]
     meta = {"version": __version__, "site": config.site.name, "timezone": config.site.timezone}
-    click.echo(json.dumps({"meta": meta, "budgets": rows}, indent=1, ensure_ascii=False))
+    click.echo(
+        json.dumps({"meta": meta, "budgets": [budgets.plain(one) for one in found]}, indent=1, ensure_ascii=False)
+    )

@@ -8,11 +8,10 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from accounting.budgets import Standing
 from accounting.document import Comparison, Document, Period
 from accounting.report import Sums
 from accounting.statement import water_l
-from scarbon import __version__
+from scarbon import __version__, budgets
 
 
 def render(document: Document, look: object = None) -> str:
@@ -46,7 +45,7 @@ def as_json(document: Document) -> dict[str, Any]:
         "waste": document.waste and asdict(document.waste),
         "methods": _list(document.methods),
         "reconciliation": [{**asdict(one), "unmetered_j": one.unmetered_j} for one in document.reconciliation],
-        "budgets": [_budget(standing) for standing in document.budgets],
+        "budgets": [budgets.plain(standing) for standing in document.budgets],
     }
 
 
@@ -108,19 +107,6 @@ def _comparison(document: Document, comparison: Comparison | None) -> dict[str, 
 
 def _period(period: Period) -> dict[str, Any]:
     return {"period_name": period.name, "first_day": period.first_day, "last_day": period.last_day}
-
-
-def _budget(standing: Standing) -> dict[str, Any]:
-    return {
-        **asdict(standing.budget),
-        "months": standing.period.name,
-        "accounts": standing.accounts,
-        "used": standing.used,
-        "known": standing.known,
-        "expected": standing.expected,
-        "passed_on": standing.passed_on,
-        "status": standing.status,
-    }
 
 
 def _list(found: Any) -> list[dict[str, Any]] | None:

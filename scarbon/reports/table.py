@@ -15,6 +15,7 @@ from accounting.document import Comparison, Document
 from accounting.report import Sums
 from accounting.statement import water_l
 from scarbon import units
+from scarbon.budgets import line as budget_line
 from scarbon.reports.plain import not_accounted
 from scarbon.reports.printed import ENERGY_J, HOURS_S, MASS_G, WATER_L, Column, Ladder, column
 
@@ -170,6 +171,7 @@ def _notes(document: Document) -> Iterator[str]:
         yield f"{units.share(document.modelled_share)} of the jobs' IT energy is modelled."
     if document.waste is not None:
         yield from _waste(document)
+    yield from (f"{budget_line(standing)}." for standing in document.budgets)
     if document.closed_s is not None:
         yield "The month is closed."
     for line in not_accounted(document):
