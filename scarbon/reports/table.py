@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from accounting.branches import Branch
 from accounting.document import Comparison, Document
@@ -172,8 +174,15 @@ def _notes(document: Document) -> Iterator[str]:
     if document.waste is not None:
         yield from _waste(document)
     yield from (f"{budget_line(standing)}." for standing in document.budgets)
+    if document.as_of_s is not None:
+        yield f"The books as they stood on {_moment(document, document.as_of_s)}."
     if document.closed_s is not None:
-        yield "The month is closed."
+        yield f"The month was closed on {_moment(document, document.closed_s)}."
+    for one in document.adjustments:
+        yield f"The total has an adjustment of {one.of}, which was closed{f': {one.reason}' if one.reason else ''}."
+    for one in document.adjusted_later:
+        figure = units.mass(one.sums.co2e_location_g, "an unknown amount of")
+        yield f"Later, in {one.posted_in}, {figure} CO2e were added to this period: in no figure here."
     for line in not_accounted(document):
         yield f"Not in these figures: {line}."
     if total.jobs_unknown:
@@ -225,9 +234,6 @@ _KINDS: Mapping[str, str] = {"pue": "PUE", "location": "grid intensity", "market
 
 def _factors(document: Document) -> Iterator[str]:
     """Each factor with who gave it: its share of the time, how much is estimated, when it was fetched."""
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
-
     for one in document.factors:
         said = [one.source]
         if one.basis and one.basis not in one.source:
@@ -237,8 +243,12 @@ def _factors(document: Document) -> Iterator[str]:
         if one.estimated_share:
             said.append(f"{units.share(one.estimated_share)} estimated")
         if one.retrieved_s is not None:
-            said.append(f"fetched {datetime.fromtimestamp(one.retrieved_s, ZoneInfo(document.timezone)):%Y-%m-%d}")
+            said.append(f"fetched {_moment(document, one.retrieved_s)[:10]}")
         yield f"{_KINDS.get(one.kind, one.kind)}: {', '.join(said)}."
+
+
+def _moment(document: Document, time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, ZoneInfo(document.timezone)).strftime("%Y-%m-%d %H:%M")
 
 
 def _counted(number: int, one: str, many: str) -> str:
