@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from accounting.clock import day_of, day_start
 from scarbon.errors import WrongUseError
 
 _UNITS_S = {"": 1, "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
@@ -50,6 +51,15 @@ def window(start: str | None, end: str | None, zone: ZoneInfo) -> tuple[float | 
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise WrongUseError("the window ends before it begins", "check -S and -E")
     return start_s, end_s
+
+
+def midnight(text: str, zone: ZoneInfo) -> date:
+    """The day that begins at a time; WrongUseError where none does."""
+    time_s = parse_time(text, zone, time.time())
+    day = day_of(zone, time_s)
+    if day_start(zone, day) != time_s:
+        raise WrongUseError(f"{text} is no midnight in {zone.key}", "whole days are asked for; name a date")
+    return day
 
 
 def _relative(match: re.Match[str], now_s: float) -> float:

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, ProgrammingError
 
 from accounting.accounts import AccountTree
+from accounting.clock import day_of
 from accounting.ledger import schema
 from accounting.ledger.accounts import keep_accounts
 from accounting.ledger.address import parse_address
@@ -126,6 +127,7 @@ class Ledger:
         """
         runs = schema.runs
         with self.transaction() as connection:
+            _check_kept(connection, window, self.zone)
             run_id = (connection.execute(select(func.max(runs.c.run_id))).scalar() or 0) + 1
             connection.execute(
                 insert(runs).values(
@@ -195,6 +197,18 @@ def _post(connection: Connection, window: Window, run_id: int, zone: ZoneInfo) -
         sum(change.superseded for change in changes),
         sum(change.unchanged for change in changes),
     )
+
+
+def _check_kept(connection: Connection, window: Window, zone: ZoneInfo) -> None:
+    """LedgerError where of some of the window's slots only sums are left."""
+    kept = select(schema.meta.c.value).where(schema.meta.c.name == "purged_before_s")
+    purged_s = connection.execute(kept).scalar()
+    if purged_s is not None and window.slots_s[0] < float(purged_s):
+        before = day_of(zone, float(purged_s))
+        raise LedgerError(
+            f"{window.cluster}: the hours before {before} were purged, and cannot be accounted anew",
+            f"begin at {before}; nothing of this window was booked",
+        )
 
 
 def _slot_of(window: Window, factor: FactorSlot) -> int:

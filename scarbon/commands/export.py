@@ -6,17 +6,18 @@ import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 
-from accounting.clock import day_of, day_start
+from accounting.clock import day_of
 from accounting.exporting import JOBS, TABLES, Table, rows_of
 from accounting.ledger.reading import Books
 from scarbon import writers
 from scarbon.errors import UserError, WrongUseError
 from scarbon.secrets import pseudonyms_of
 from scarbon.site import chosen_clusters, known_site, open_books
-from scarbon.times import parse_time
+from scarbon.times import midnight, parse_time
 from site_config.kept import KnownSite
 
 EXAMPLE = """\b
@@ -117,22 +118,20 @@ def _format(output: str, as_: str) -> str:
 
 def _period(config: KnownSite, books: Books, start: str | None, end: str | None) -> tuple[date, date]:
     """The first and the last day: as asked, else as far as the books go."""
-    zone, now_s = config.site.zone, time.time()
+    zone = config.site.zone
     booked = [stretch for cluster in books.clusters() for stretch in books.booked(cluster)]
     if not booked:
         raise UserError("the books are empty", "run scarbon collect first")
-    first = _midnight(config, start, now_s) if start else day_of(zone, min(a for a, _ in booked))
+    first = _day(start, zone) if start else day_of(zone, min(a for a, _ in booked))
     beyond_s = max(b for _, b in booked)
-    last = (_midnight(config, end, now_s) if end else day_of(zone, beyond_s - 1e-3) + timedelta(days=1)) - timedelta(1)
+    last = (_day(end, zone) if end else day_of(zone, beyond_s - 1e-3) + timedelta(days=1)) - timedelta(1)
     if last < first:
         raise WrongUseError("the period ends before it begins", "check -S and -E")
     return first, last
 
 
-def _midnight(config: KnownSite, text: str, now_s: float) -> date:
-    zone = config.site.zone
-    time_s = parse_time(text, zone, now_s)
-    day = day_of(zone, time_s)
-    if day_start(zone, day) != time_s and not text.strip().startswith("now"):
-        raise WrongUseError(f"{text} is no midnight in {config.site.timezone}", "exports go by whole days; name a date")
-    return day
+def _day(text: str, zone: ZoneInfo) -> date:
+    """A midnight's day; `now-7days` is taken for the day on which it falls."""
+    if text.strip().startswith("now"):
+        return day_of(zone, parse_time(text, zone, time.time()))
+    return midnight(text, zone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from accounting.ledger.reading import Books
 from scarbon.errors import WrongUseError
 from scarbon.site import open_books, open_ledger, site
-from scarbon.times import window
+from scarbon.times import midnight, window
 from site_config.secrets import read_secret
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ IMPORT = """\b
 Examples, from the old ledger into the one of the configuration:
   scarbon ledger import sqlite:////var/lib/scarbon/ledger.db
   scarbon ledger import --password-file old.password postgresql+psycopg://scarbon@db/books
+"""
+
+PURGE = """\b
+Examples:
+  scarbon ledger backup /backup/books-before-purge.db
+  scarbon ledger purge --before 2025-01-01 --dry-run
+  scarbon ledger purge --before 2025-01-01
 """
 
 
@@ -160,3 +168,40 @@ def import_(config_option: str | None, /, from_url: str, password_file: Path | N
 
 def _password(kept: Ledger) -> str | None:
     return read_secret(kept.password_file, kept.password_env)
+
+
+@ledger.command(epilog=PURGE)
+@click.option("--before", metavar="DATE", required=True, help="The first day whose hours are kept.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def purge(config_option: str | None, /, before: str, dry_run: bool, yes: bool) -> None:
+    """Delete the hours of long ago, and keep the sums of each day, job and month.
+
+    Reports and jobs of that time say what they said. It can no longer be restated, accounted or recomputed, nor
+    shown as it stood at an earlier time. There is no way back but a backup.
+    """
+    from accounting.ledger.purging import plan_purge
+    from accounting.ledger.purging import purge as purge_hours
+
+    config = site(config_option)
+    if not (dry_run or yes) and not sys.stdin.isatty():
+        raise WrongUseError("there is nobody to be asked", "say --dry-run to look, or --yes to purge")
+    with open_books(config) as books:
+        plan = plan_purge(books, midnight(before, config.site.zone))
+    span = "" if plan.first is None else f" from {plan.first} on"
+    click.echo(
+        f"Before {plan.before}{span}: {plan.postings:,} hours of jobs ({plan.superseded:,} superseded), "
+        f"{plan.balances:,} of meters, {plan.factors:,} superseded factors. Sums by day and month stay.",
+        err=True,
+    )
+    if dry_run or not plan.rows:
+        return
+    if not yes:
+        click.confirm(f"Delete these {plan.rows:,} rows?", abort=True, err=True)
+    kept = open_ledger(config)
+    try:
+        purge_hours(kept, plan)
+    finally:
+        kept.close()
+    click.echo(f"All before {plan.before} has sums only.", err=True)
