@@ -104,6 +104,11 @@ def list_jobs(books: Books, chosen: JobFilter, accuracy: Accuracy | None = None)
     return (_job(row, accuracy or Accuracy()) for row in _job_rows(books, chosen))
 
 
+def chosen_attempts(books: Books, chosen: JobFilter) -> list[int]:
+    """The numbers that the books have of the chosen jobs' runs."""
+    return [row["attempt_id"] for row in _job_rows(books, chosen)]
+
+
 def list_jobs_of(several: Sequence[Books], chosen: JobFilter, accuracy: Accuracy | None = None) -> list[JobUsage]:
     """The chosen jobs from several books, each of which holds another time; what the last says of a job holds."""
     rows: dict[tuple[str, int, int], dict[str, Any]] = {}

@@ -19,6 +19,7 @@ from scarbon import __version__
 from scarbon.choosing import job_filter, job_options
 from scarbon.errors import WrongUseError
 from scarbon.fields import DEFAULT_FORMAT, FIELDS, ONLY_IN_SACCT, Field, Style, format_time, parse_format, table
+from scarbon.past import as_of_option, jobs_then
 from scarbon.sacct import SacctLike, refused_options
 from scarbon.site import LATE_S, accuracy, known_site, open_books
 from scarbon.units import PREFIXES
@@ -79,6 +80,7 @@ def _usage(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 )
 @click.option("--usage", is_flag=True, is_eager=True, expose_value=False, callback=_usage, hidden=True)
 @click.version_option(__version__, "-V", "--version", prog_name="scarbon", message="%(prog)s %(version)s")
+@as_of_option
 @refused_options
 @click.pass_obj
 def jobs(config_option: str | None, /, **options: Any) -> None:
@@ -93,9 +95,10 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
     chosen = job_filter(config, books, options, now_s, one_moment=True)
     if options["verbose"]:
         _say_window(config, chosen)
+    as_of_s = jobs_then(config, books, options["as_of"], chosen, now_s)
     found = list_jobs(books, chosen, accuracy(config))
     if options["form"] is not None:
-        _print_document(config, books, chosen, found, now_s, options["form"])
+        _print_document(config, books, chosen, found, now_s, options["form"], as_of_s)
         return
     style = Style(config.site.zone, now_s, options["noconvert"] and options["unit"] is None, options["unit"])
     header = not options["noheader"]
@@ -107,7 +110,10 @@ def jobs(config_option: str | None, /, **options: Any) -> None:
     sys.stdout.writelines(f"{line}\n" for line in table(fields, rows, header))
     if sys.stderr.isatty():
         _say_how_late(config, books, chosen, now_s)
-        if header:
+        if as_of_s is not None:
+            moment = format_time(as_of_s, config.site.zone)
+            click.echo(f"note: figures as they stood at {moment}; all else of the jobs is as it is now", err=True)
+        elif header:
             _say_budgets(config, books, shown, now_s)
         if not shown and options["state"] and not options["endtime"] and options["starttime"]:
             click.echo("note: as in sacct, -s with -S alone means that moment; say until when with -E now", err=True)
@@ -166,7 +172,13 @@ def _say_budgets(config: KnownSite, books: Books, shown: Iterable[JobUsage], now
 
 
 def _print_document(
-    config: KnownSite, books: Books, chosen: JobFilter, found: Iterator[JobUsage], now_s: float, form: str
+    config: KnownSite,
+    books: Books,
+    chosen: JobFilter,
+    found: Iterator[JobUsage],
+    now_s: float,
+    form: str,
+    as_of_s: float | None,
 ) -> None:
     """The documented object: `meta` and `jobs`, in base units."""
     meta = {
@@ -175,6 +187,7 @@ def _print_document(
         "timezone": config.site.timezone,
         "start": chosen.start_s,
         "end": chosen.end_s,
+        "as_of": as_of_s,
         "booked": {name: [list(stretch) for stretch in books.booked(name)] for name in config.clusters},
         "host": {name: cluster.host.method for name, cluster in config.clusters.items()},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from accounting.ledger.reading import Books
 from accounting.report import GROUPINGS, Chosen
 from accounting.tags import split_tags
 from scarbon.errors import FAILED, WrongUseError
+from scarbon.past import as_of_option, report_then
 from scarbon.periods import chosen_period, period_options, refuse_empty
 from scarbon.reports import FORMATS, render
 from scarbon.site import chosen_clusters, known_site, names, open_books, site
@@ -71,6 +73,7 @@ def _grouping(context: click.Context, parameter: click.Parameter, by: str) -> st
 @click.option(
     "--each", type=click.Choice(["account"]), help="With --mail: a page for each account. [default --by: user]"
 )
+@as_of_option
 @click.option("--mail", is_flag=True, help="Send each page to those who coordinate its account (docs/mail.md).")
 @click.option("--again", is_flag=True, help="With --mail: to those who have it already, too.")
 @click.option("--dry-run", is_flag=True, help="With --mail: send nothing, write the messages into the folder -o.")
@@ -87,6 +90,7 @@ def report(
     as_: str,
     language: str | None,
     output: Path | None,
+    as_of: str | None,
     each: str | None,
     mail: bool,
     again: bool,
@@ -123,7 +127,9 @@ def report(
         _known([by.removeprefix("tag:")], _labels(books), "label")
     if top is None and as_ in PAGES:
         top = TOP
+    as_of_s = report_then(config, books, as_of, period, now_s)
     document = make_document(books, config, period, by, chosen, now_s=now_s, top=top, tree=tree)
+    document = replace(document, as_of_s=as_of_s)
     if as_ not in SPOKEN:
         made = render(document, as_)
     else:
@@ -137,7 +143,7 @@ def _refuse_with_mail(ctx: click.Context, mail: bool, each: str | None, dry_run:
     """WrongUseError for options that do not go together where pages are sent."""
     if not (mail and each):
         raise WrongUseError("--mail and --each go together", "write for example --month last --each account --mail")
-    for name in ("user", "clusters", "tree", "as_"):
+    for name in ("user", "clusters", "tree", "as_", "as_of"):
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             (option,) = (param.opts[-1] for param in ctx.command.params if param.name == name)
             raise WrongUseError(f"{option} does not go with --mail", "a page is the whole of an account, as mail")
