@@ -53,12 +53,8 @@ def plain(folder: Path) -> Site:
         Account("chem", "science"),
     ]
     ledger.keep_accounts(AccountTree("alpha", {one.name: one for one in accounts}))
-    old = job(9, submit_s=START_S - 30 * 86_400)
-    for days in (-365, -30):  # 30 October 2025, 30 September 2026
-        before = window(
-            24 * days, 24 * days + 24, [old], [usage(old, 24 * days + 1, 4 * KWH)], [_metered(24 * days + 1, 5, 1)]
-        )
-        ledger.post(_with_factors(replace(before, booked=[(before.start_s, before.end_s)])), RUN)
+    for days in (365, 30):  # 30 October 2025, 30 September 2026
+        ledger.post(_day_before(days, 4), RUN)
     first = window(
         0, 24, [ADA, BOB, CIL, EVE],
         [
@@ -69,11 +65,29 @@ def plain(folder: Path) -> Site:
         [Reject("sacct", "line 7", "x|y", "too few fields")],
     )  # fmt: skip
     second = window(24, 48, [AGAIN], [usage(AGAIN, 24, 2 * KWH)], [_metered(24, 2, 0)])
-    stretches = [(START_S - days * 86_400.0, START_S - (days - 1) * 86_400.0) for days in (365, 30)]
     for one, hours in ((first, 24), (second, 48)):
-        ledger.post(_with_factors(replace(one, booked=[*stretches, (float(START_S), START_S + hours * 3600.0)])), RUN)
+        ledger.post(_with_factors(replace(one, booked=_booked(hours))), RUN)
     ledger.close()
     return Site(folder, "alpha", ZoneInfo("UTC"), START_S, START_S + 48 * HOUR_S)
+
+
+def september_again(ledger: Ledger, kwh: float) -> None:
+    """30 September once more, with so much in place of the 4 kWh that its job used."""
+    ledger.post(replace(_day_before(30, kwh), booked=_booked(48)), RUN)
+
+
+def _day_before(days: int, kwh: float) -> Window:
+    """The day so many days before the first, on which a job used this and 1 kWh was idle."""
+    hour = -24 * days
+    old = job(9, submit_s=START_S - 30 * 86_400)
+    made = window(hour, hour + 24, [old], [usage(old, hour + 1, kwh * KWH)], [_metered(hour + 1, kwh + 1, 1)])
+    return _with_factors(replace(made, booked=[(made.start_s, made.end_s)]))
+
+
+def _booked(hours: int) -> list[tuple[float, float]]:
+    """The days before, and so many hours from the first day on."""
+    before = [(START_S - days * 86_400.0, START_S - (days - 1) * 86_400.0) for days in (365, 30)]
+    return [*before, (float(START_S), START_S + hours * 3600.0)]
 
 
 def troubled(folder: Path) -> Site:

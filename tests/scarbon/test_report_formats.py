@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from accounting.ledger.closing import By, close_month
+from accounting.ledger.store import Ledger
 from accounting.report import GROUPINGS
 from scarbon import __version__
 from tests.scarbon import books
-from tests.site import Done, Site
+from tests.site import Done, Site, iso
 
 GOLDEN = Path(__file__).with_name("golden")
 ADDED = (
@@ -174,3 +176,66 @@ def test_every_key_of_the_json_is_documented(sites: dict[str, Site]) -> None:
     found = report(sites["plain"], "--format", "json", "--tree").json
     missing = sorted(key for key in keys(found) if f"`{key.rpartition('.')[2]}`" not in text)
     assert not missing
+
+
+@pytest.fixture
+def adjusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The plain books, where September was closed before a kilowatt-hour of its four turned out not to have been."""
+    monkeypatch.setattr("time.time", lambda: float(books.NOW_S - 3 * 86_400))
+    site = books.plain(tmp_path / "adjusted")
+    monkeypatch.setattr("time.time", lambda: float(books.NOW_S - 2 * 86_400))
+    ledger = Ledger(site.url, "UTC")
+    close_month(ledger, "2026-09", By("ada", "login1", "invoiced"))
+    books.september_again(ledger, 3.0)
+    ledger.close()
+    monkeypatch.setattr("time.time", lambda: float(books.NOW_S))
+    return site
+
+
+def test_an_adjustment_is_a_row_of_its_own_and_in_the_total(adjusted: Site) -> None:
+    """780 g of October, less 1 kWh × 1.2 × 100 g."""
+    found = report(adjusted, "--format", "json").json
+    (one,) = found["adjustments"]
+    assert (one["of"], one["posted_in"], one["reason"]) == ("2026-09", "2026-10", None)
+    assert one["sums"]["co2e_location_g"] == pytest.approx(-120)
+    assert found["total"]["co2e_location_g"] == pytest.approx(660)
+    assert found["total"]["jobs"] == 4
+    low, high = found["total"]["co2e_low_g"], found["total"]["co2e_high_g"]
+    assert low < 660 < high
+    for format_ in ("table", "md"):
+        text = report(adjusted, "--format", format_).out
+        for rows in printed(text, format_):
+            for place, cell in enumerate(rows[-1]):
+                figures = [row[place] for row in rows[:-1] if row[place] is not None]
+                if cell is not None and figures:
+                    assert sum(figures) == cell, text
+    line = next(line for line in report(adjusted).out.splitlines() if line.startswith("adjusts 2026-09"))
+    assert "-120.0" in line
+    rows = list(csv.DictReader(io.StringIO(report(adjusted, "--format", "csv").out)))
+    assert [row["row"] for row in rows] == ["group"] * 3 + ["idle", "adjustment", "total"]
+    narrowed = report(adjusted, "--format", "json", "-A", "chem").json
+    assert (narrowed["adjustments"], narrowed["total"]["co2e_location_g"]) == ([], pytest.approx(240))
+
+
+def test_a_closed_month_says_so_and_what_came_later(adjusted: Site) -> None:
+    """480 g of ada's and 120 g idle stay; 120 g less are in October."""
+    words = ["report", "--month", "2026-09"]
+    found = adjusted.good(*words, "--format", "json").json
+    assert found["total"]["co2e_location_g"] == pytest.approx(600)
+    assert [one["sums"]["co2e_location_g"] for one in found["adjusted_later"]] == [pytest.approx(-120)]
+    assert found["meta"]["closed_s"] == books.NOW_S - 2 * 86_400
+    text = adjusted.good(*words).out
+    assert "The month was closed on 2026-10-31 05:00." in text
+    assert "Later, in 2026-10, -120 g CO2e were added to this period: in no figure here." in text
+
+
+def test_as_the_books_stood(adjusted: Site) -> None:
+    """Before the adjustment October had its own 780 g."""
+    before_s = books.NOW_S - 2.5 * 86_400
+    found = report(adjusted, "--format", "json", "--as-of", iso(before_s)).json
+    assert found["adjustments"] == []
+    assert found["total"]["co2e_location_g"] == pytest.approx(780)
+    assert found["meta"]["as_of_s"] == before_s
+    assert "The books as they stood on 2026-10-30 17:00." in report(adjusted, "--as-of", iso(before_s)).out
+    line = adjusted.scarbon("report", "--month", "2026-10", "--as-of", "2027-01-01").refused(code=2)
+    assert "lies in the future" in line
