@@ -128,13 +128,15 @@ def standings(
         for budget, _ in wanted
     ]
     months = {month for _, period in wanted for month in period.months}
-    used = _used(books, months, {account for scope in scopes for accounts in scope.values() for account in accounts})
+    accounts = {account for scope in scopes for accounts in scope.values() for account in accounts}
+    used, adjusted = (_sums(books, sql, months, accounts) for sql in (_USED, _ADJUSTED))
     return [
         _standing(
             budget,
             period,
             scope,
-            [row for row in used if row["month"] in period.months and row["account"] in scope.get(row["cluster"], ())],
+            _of(used, period, scope),
+            _of(adjusted, period, scope),
             {name: booked[name] for name in scope},
             zone,
             clusters,
@@ -193,6 +195,7 @@ def _standing(
     period: Period,
     scope: Mapping[str, Sequence[str]],
     rows: Sequence[Mapping[str, Any]],
+    adjustments: Sequence[Mapping[str, Any]],
     booked: Mapping[str, Sequence[tuple[float, float]]],
     zone: ZoneInfo,
     clusters: Collection[str],
@@ -212,14 +215,15 @@ def _standing(
     ]
     lasting = [seconds[name] for name in within if name in clusters] or list(seconds.values())
     is_known = any(seconds.values()) and not any(row[f"{column}_unknown"] for row in rows)
-    used = sum(known.values(), 0.0) if is_known else None
+    total = sum(known.values(), 0.0) + sum(row[column] for row in adjustments)
+    used = total if is_known else None
     held_s = sum(row["held_s"] for row in rows)
     return Standing(
         budget=budget,
         period=period,
         accounts=tuple(dict.fromkeys(account for accounts in scope.values() for account in accounts)),
         used=used,
-        known=sum(known.values(), 0.0),
+        known=total,
         expected=None if used is None else used + sum(pace.rest for pace in going_on),
         passed_on=None if used is None else _crossing(used, budget.limit, going_on, zone),
         booked_s=min(lasting, default=0.0),
@@ -242,7 +246,14 @@ def _crossing(used: float, limit: float, going_on: Sequence[_Pace], zone: ZoneIn
 _MANY = 500
 
 
-def _used(books: Books, months: Collection[str], accounts: Collection[str]) -> list[Mapping[str, Any]]:
+def _of(
+    rows: Sequence[Mapping[str, Any]], period: Period, scope: Mapping[str, Sequence[str]]
+) -> list[Mapping[str, Any]]:
+    """The rows of a period's months and a scope's accounts."""
+    return [row for row in rows if row["month"] in period.months and row["account"] in scope.get(row["cluster"], ())]
+
+
+def _sums(books: Books, sql: str, months: Collection[str], accounts: Collection[str]) -> list[Mapping[str, Any]]:
     """The months' sums by cluster and account."""
     if not months or not accounts:
         return []
@@ -250,20 +261,28 @@ def _used(books: Books, months: Collection[str], accounts: Collection[str]) -> l
     where = one_of("m.month", sorted(months), values)
     if len(accounts) <= _MANY:
         where += f" AND {one_of('p.account', sorted(accounts), values)}"
-    return [dict(row) for row in books.rows(_USED.format(where=where), values)]
+    return [dict(row) for row in books.rows(sql.format(where=where), values)]
 
 
+_COLUMN_SUMS = ", ".join(f"SUM(m.{one}) AS {one}" for one in _COLUMNS.values())
+_UNKNOWN = ", ".join(
+    f"COUNT(CASE WHEN m.energy_j <> 0 AND m.{one} IS NULL THEN 1 END) AS {one}_unknown" for one in _COLUMNS.values()
+)
 _USED = f"""
 SELECT m.month, p.cluster, p.account,
        SUM(CASE WHEN m.kind = 'gpu' THEN m.held_s ELSE 0 END) AS held_s,
        SUM(CASE WHEN m.kind = 'gpu' THEN m.measured_s ELSE 0 END) AS measured_s,
-       {", ".join(f"SUM(m.{one}) AS {one}" for one in _COLUMNS.values())},
-       {
-    ", ".join(
-        f"COUNT(CASE WHEN m.energy_j <> 0 AND m.{one} IS NULL THEN 1 END) AS {one}_unknown" for one in _COLUMNS.values()
-    )
-}
+       {_COLUMN_SUMS}, {_UNKNOWN}
 FROM payer_months m JOIN payers p ON p.payer_id = m.payer_id
+WHERE {{where}}
+GROUP BY m.month, p.cluster, p.account
+"""
+
+# What was found out in a month about closed ones before it is in that month's total, as in its report.
+_ADJUSTED = f"""
+SELECT m.month, p.cluster, p.account, {_COLUMN_SUMS}
+FROM (SELECT SUBSTR(posted_day, 1, 7) AS month, payer_id, {", ".join(_COLUMNS.values())} FROM adjustments) m
+JOIN payers p ON p.payer_id = m.payer_id
 WHERE {{where}}
 GROUP BY m.month, p.cluster, p.account
 """

@@ -21,6 +21,7 @@ from accounting.report import make_report
 from site_config.kept import KnownBudget
 from tests.ledger.servers import Place
 from tests.ledger.windows import HOST, RUN, job, usage, window
+from tests.site import change
 
 KWH_J = 3.6e6
 UTC = ZoneInfo("UTC")
@@ -191,6 +192,29 @@ def test_a_missing_factor_makes_it_unknown_unless_what_is_known_is_too_much(ledg
     assert low.known == pytest.approx(120.0)  # the host part, whose factor is known
     assert (high.status, high.will_pass) == ("passed", True)
     assert energy.used == pytest.approx(2.4 * KWH_J)
+
+
+def test_what_is_found_out_about_closed_months_counts_where_it_is_posted(
+    ledger: Ledger, here: Place, tmp_path: Path
+) -> None:
+    """October used 120 g, and 30 g more of September were found out in it; in November 7 g. The pace is the jobs'."""
+    post(ledger, 0, 12, used(PHYS, 0), used(BIO, 1))
+    ids = "SELECT payer_id FROM payers WHERE account = ?"
+    for day, account, grams in (("2026-10-30", "phys", 30), ("2026-11-01", "phys", 7), ("2026-10-30", "bio", 99)):
+        change(
+            tmp_path / "ledger.db",
+            "INSERT INTO adjustments SELECT COALESCE(MAX(adjustment_id), 0) + 1, 1, ?, '2026-09-03', 0, 1, 1, "
+            f"({ids}), 0, 3.6e6, 4.32e6, ?, 0, 0 FROM adjustments",
+            day,
+            account,
+            grams,
+        )
+    grams, energy = stands(here, budget(), budget(measure="facility_energy_j", limit=9 * KWH_J))
+    assert (grams.used, grams.known) == (pytest.approx(150.0), pytest.approx(150.0))
+    assert grams.expected == pytest.approx(150 + 36 * 10)
+    assert energy.used == pytest.approx(2.4 * KWH_J)
+    (year,) = stands(here, budget(period="year"))
+    assert year.used == pytest.approx(157.0)
 
 
 def test_many_accounts_are_asked_for_at_once(ledger: Ledger, here: Place) -> None:
