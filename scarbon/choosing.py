@@ -187,11 +187,15 @@ def _ids(asked: Sequence[str] | None) -> list[str] | None:
     """The jobs that were named, `42_[1-3]` task by task."""
     if asked is None:
         return None
-    # Commas within brackets divide tasks, not jobs.
-    found = [one for job in re.findall(r"[^,\[]+(?:\[[^\]]*\]?[^,]*)?", ",".join(asked)) for one in job_ids(job)]
+    found = [one for job in split_jobs(",".join(asked)) for one in job_ids(job)]
     if len(found) > _MOST_TASKS:
         raise WrongUseError(f"-j names more than {_MOST_TASKS:,} jobs", "ask for whole arrays, or in several calls")
     return found
+
+
+def split_jobs(text: str) -> list[str]:
+    """`42,43_[1,2]` at its commas, but for those within brackets, which divide tasks."""
+    return re.findall(r"[^,\[]+(?:\[[^\]]*\]?[^,]*)?", text) or [text]
 
 
 def job_ids(job: str) -> list[str]:

@@ -23,7 +23,7 @@ from accounting.ledger.errors import LedgerError
 from accounting.ledger.reading import Books
 from accounting.sources import SourceError
 from scarbon import __version__
-from scarbon.choosing import job_ids
+from scarbon.choosing import job_ids, split_jobs
 from scarbon.commands.jobs import json_job
 from scarbon.errors import UserError
 from scarbon.site import accuracy, chosen_clusters, open_books, site
@@ -74,7 +74,7 @@ def show(
     that runs is accounted as of now from the sources themselves; nothing of that is written to the books.
     """
     config = site(config_option)
-    asked = {typed: job_ids(typed) for word in job for typed in _words(word)}
+    asked = {typed: job_ids(typed) for word in job for typed in split_jobs(word)}
     names = chosen_clusters(config, clusters) or list(config.clusters)
     now_s = time.time()
     books = open_books(config)
@@ -97,13 +97,6 @@ def show(
         _write_svg(config, shown[0], svg_path)
     if missing:
         raise _not_found(present, missing, names)
-
-
-def _words(text: str) -> list[str]:
-    """`42,43_[1,2]` at its commas, but not at those in brackets."""
-    import re
-
-    return re.findall(r"[^,\[]+(?:\[[^\]]*\]?[^,]*)?", text) or [text]
 
 
 @dataclass

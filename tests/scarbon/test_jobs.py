@@ -280,7 +280,13 @@ def test_a_number_is_slurms_own_also_where_this_host_has_another_name_for_it(
     uid = next(row["UID"] for row in dump if row["User"] == "ada")
     expected = ids(newest(dump), lambda row: row["User"] == "ada")
     assert listed(booked, "-u", uid, *EVER) == expected
-    monkeypatch.setattr(os, "getuid", lambda: int(uid))  # nobody's on this host, somebody's in the books
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)  # nobody's on this host, somebody's in the books
+    assert listed(booked, "-u", uid, *EVER) == expected
+    monkeypatch.setattr(os, "getuid", lambda: int(uid))
     assert listed(booked, *EVER) == expected
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from simulator.truth import AttemptTruth, read_truth
-from tests.site import Site, change, iso, query
+from tests.site import CHECKOUT, Site, change, environment, iso, query
 
 Json = dict[str, Any]
 
@@ -262,6 +266,26 @@ def test_no_line_is_wider_than_the_terminal(
         assert max(map(len, out.splitlines())) <= width
         assert "\x1b" not in out
         assert not re.search(r"^\s+$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("no_color", "bold"), [("", True), ("1", False)])
+def test_headings_are_bold_on_a_terminal_only(booked: Site, measured: str, no_color: str, bold: bool) -> None:
+    terminal, end = os.openpty()
+    try:
+        command = [sys.executable, "-m", "scarbon", "--config", str(booked.config), "show", "--no-plot", measured]
+        env = environment(NO_COLOR=no_color, TERM="xterm", COLUMNS="80")
+        with subprocess.Popen(command, cwd=CHECKOUT, env=env, stdout=end, stderr=subprocess.PIPE) as process:
+            os.close(end)
+            out = b""
+            with suppress(OSError):  # the terminal is gone with the process
+                while piece := os.read(terminal, 65536):
+                    out += piece
+            assert process.wait(60) == 0
+    finally:
+        os.close(terminal)
+    assert (b"\x1b[1mEnergy\x1b[0m" in out) == bold
+    assert (b"\x1b" in out) == bold
+    assert b"Energy" in out
 
 
 def test_the_card_answers_where_the_figures_come_from(booked: Site, measured: str) -> None:
