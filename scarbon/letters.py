@@ -99,8 +99,8 @@ class BySmtp:
         self._gone: str | None = None
 
     def __enter__(self) -> Self:
-        password = read_secret(self._smtp.password_file, self._smtp.password_env)
-        self._password = password
+        self._password = read_secret(self._smtp.password_file, self._smtp.password_env)
+        self._context = _tls(self._smtp)
         try:
             self._server = self._connect()
         except smtplib.SMTPAuthenticationError as error:
@@ -108,7 +108,7 @@ class BySmtp:
                 f"the mail server {self._where} refuses {self._smtp.username}: {_said(error)}",
                 "check mail.smtp.username and its password",
             ) from None
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
             raise UserError(
                 f"the mail server {self._where} cannot be used: {_said(error)}",
                 f"nothing was sent; check mail.smtp (encryption: {self._smtp.encryption})",
@@ -134,10 +134,7 @@ class BySmtp:
             raise NotSentError(_said(error)) from None
 
     def _connect(self) -> smtplib.SMTP:
-        smtp = self._smtp
-        context = None
-        if smtp.encryption != "none":
-            context = ssl.create_default_context(cafile=None if smtp.ca_file is None else str(smtp.ca_file))
+        smtp, context = self._smtp, self._context
         if smtp.encryption == "tls":
             server: smtplib.SMTP = smtplib.SMTP_SSL(smtp.host, smtp.used_port, timeout=smtp.timeout_s, context=context)
         else:
@@ -191,6 +188,16 @@ class BySendmail:
             raise NotSentError(f"{self._program} failed with {done.returncode}" + (f": {said}" if said else ""))
 
 
+def _tls(smtp: Smtp) -> ssl.SSLContext | None:
+    """Whom to trust; None where nothing is encrypted."""
+    if smtp.encryption == "none":
+        return None
+    try:
+        return ssl.create_default_context(cafile=None if smtp.ca_file is None else str(smtp.ca_file))
+    except OSError as error:
+        raise UserError(f"{smtp.ca_file} has no certificates: {_said(error)}", "check mail.smtp.ca_file") from None
+
+
 def _said(error: Exception) -> str:
     """What a mail server said, or what happened to it, in one line."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
@@ -200,6 +207,8 @@ def _said(error: Exception) -> str:
         return _answer(error.smtp_code, error.smtp_error)
     if isinstance(error, smtplib.SMTPServerDisconnected):
         return "the connection was lost"
+    if isinstance(error, UnicodeError):  # smtplib sends nothing else
+        return "its name, the user's name or the password is not ASCII"
     if isinstance(error, TimeoutError):
         return "no answer"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -6,6 +6,8 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import date
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -15,9 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accounting.document import Period
+from accounting.ledger.mailings import Mailing, keep_mailing, mailings_of
+from accounting.ledger.reading import Books
+from accounting.ledger.store import Ledger
 from scarbon.letters import file_name, make_letter
+from scarbon.mailing import _sent
 from site_config.load import load
 from site_config.mail import Mail
+from tests.ledger.servers import Place
 from tests.scarbon.mail_server import PASSWORD, USER, Box, mail_server, make_certificate
 from tests.site import Done, Site, change, query
 
@@ -288,6 +296,24 @@ def test_a_page_is_sent_of_what_is_over_and_accounted(site: Site, box: Box) -> N
     assert "is not over; pages are sent once, when their period is; name an earlier one" in line
 
 
+def test_what_was_sent_is_noted_on_every_database(place: Place) -> None:
+    noted = [
+        Mailing("phys", "2026-10", "ada@x.example", 1793500000.25, "0" * 64),
+        Mailing("phys", "2026-10", "ada@x.example", 1793500001.5, "1" * 64),
+        Mailing("Phys", "2026-10", "ada@x.example", 1793500002.0, "2" * 64),
+        Mailing("phys", "2026-09", "ada@x.example", 1793500003.0, "3" * 64),
+    ]
+    with closing(Ledger(place.url, "UTC", place.password)) as ledger:
+        for one in noted:
+            with ledger.transaction() as connection:
+                keep_mailing(connection, one)
+        with ledger.transaction() as connection:
+            assert mailings_of(connection, "2026-10") == noted[:3]
+    with Books(place.url, place.password) as books:
+        sent = _sent(books, Period.of("month", date(2026, 10, 1)))
+    assert sent == {("phys", "ada@x.example"): 1793500001.5, ("Phys", "ada@x.example"): 1793500002.0}
+
+
 # --- signing in
 
 
@@ -343,6 +369,25 @@ def test_a_server_that_cannot_be_used_is_told_in_a_line(site: Site, accounts: li
     line = mail(site, "-A", accounts[0]).refused()
     assert f"the mail server 127.0.0.1:{box.port} cannot be used: Connection refused" in line
     assert sent(site) == []
+
+
+@pytest.mark.usefixtures("blank")
+def test_what_cannot_be_sent_to_a_server_is_told_before(
+    site: Site, accounts: list[str], certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAIL_PASSWORD", "Sésame")
+    with mail_server(certificate, auth=True) as box:
+        declare(
+            site,
+            f"accounts: {{{accounts[0]}: a@x.example}}",
+            "smtp:",
+            f"  {{host: 127.0.0.1, port: {box.port}, ca_file: {certificate}.crt,",
+            "   username: x, password_env: MAIL_PASSWORD}",
+        )
+        assert "the user's name or the password is not ASCII" in mail(site, "-A", accounts[0]).refused()
+    site.change(f"ca_file: {certificate}.crt", "ca_file: nowhere.crt")
+    line = mail(site, "-A", accounts[0]).refused()
+    assert f"{site.folder}/nowhere.crt has no certificates: No such file or directory; check mail.smtp.ca_file" in line
 
 
 # --- without a server
