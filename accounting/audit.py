@@ -115,16 +115,20 @@ def holders_disagreed(books: Books, start_s: float, end_s: float) -> dict[str, i
     """The disagreements of the runs in force whose windows lie in [start_s, end_s), by `holders.Disagreements`' names.
 
     A run is not in force once a later one has accounted all of its window again. Two that overlap in part both count.
+    One that read no holders (a restatement of factors) says nothing of them.
     """
     counts = dict.fromkeys((field.name for field in fields(Disagreements)), 0)
     later: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in books.rows("SELECT cluster, start_s, end_s, summary FROM runs ORDER BY run_id DESC"):
         a, b = row["start_s"], row["end_s"]
+        found = json.loads(row["summary"]).get("holders")
+        if found is None:
+            continue
         if any(first <= a and b <= last for first, last in later[row["cluster"]]):
             continue
         later[row["cluster"]].append((a, b))
         if start_s <= a and b <= end_s:
-            for name, count in json.loads(row["summary"]).get("holders", {}).items():
+            for name, count in found.items():
                 counts[name] += count
     return counts
 

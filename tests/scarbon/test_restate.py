@@ -69,8 +69,11 @@ def test_the_same_factors_change_nothing_and_leave_no_trace(mine: Site) -> None:
 
 def test_what_was_said_before_stays_and_who_restated_it_when_and_why(mine: Site) -> None:
     postings = query(mine.ledger, "SELECT COUNT(*) FROM usage_slots")[0][0]
+    audited = mine.good("audit", "--json").json
+    assert any(audited["holders"].values())
     mine.change("pue: 1.2", "pue: 1.5")
     mine.good(*restate(mine, "--yes"))
+    assert mine.good("audit", "--json").json == audited, "restating factors changes neither balance nor holders"
     assert query(mine.ledger, "SELECT COUNT(*) FROM usage_slots WHERE superseded_by IS NOT NULL")[0][0] <= postings
     kept = "SELECT facility_j / energy_j FROM usage_slots WHERE energy_j > 0 AND superseded_by IS"
     assert {round(pue, 9) for (pue,) in query(mine.ledger, f"{kept} NOT NULL")} == {1.2}
