@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+Number = TypeVar("Number", np.float64, np.intp)
 
 
 def sum_by(group: Indices, values: Floats, groups: int) -> Floats:
@@ -14,8 +19,29 @@ def sum_by(group: Indices, values: Floats, groups: int) -> Floats:
     return np.bincount(group, weights=values, minlength=groups).astype(np.float64, copy=False)
 
 
-def sorted_unique(values: Floats) -> Floats:
-    """The distinct values in order; `np.unique` takes several times as long for stretches that are in order already."""
-    ordered = np.sort(values, kind="stable")
-    again = np.diff(ordered) == 0
-    return ordered[np.append(True, ~again)] if again.any() else ordered
+def distinct(values: NDArray[Number]) -> tuple[NDArray[Number], Indices]:
+    """The distinct values in order, and the place of each value among them.
+
+    `np.unique` says the same, and takes several times as long for stretches that are in order already.
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    new = np.append(True, ordered[1:] != ordered[:-1])[: values.size]
+    place = np.empty(values.size, dtype=np.intp)
+    place[order] = np.cumsum(new) - 1
+    return ordered[new], place
+
+
+def last_before(ordered: Floats, values: Floats) -> Indices:
+    """The place in `ordered` of the last that is not above each value: `np.searchsorted(…, side="right") - 1`.
+
+    `ordered` has two or more, and they are mostly the same distance apart: so it is guessed where a value belongs, and
+    only where that is wrong it is searched for. That takes a quarter of the time.
+    """
+    per_unit = (ordered.size - 1) / (ordered[-1] - ordered[0])
+    place: Indices = ((values - ordered[0]) * per_unit + 0.1).astype(np.intp)  # rather one too many, which is mended next
+    np.clip(place, 0, ordered.size - 2, out=place)
+    place -= ordered[place] > values
+    wrong = (ordered[place] > values) | (ordered[place + 1] <= values)
+    place[wrong] = np.searchsorted(ordered, values[wrong], side="right") - 1
+    return place

@@ -15,11 +15,11 @@ time is counted (`Balance.overheld_s`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from accounting.arrays import Floats, Indices, sorted_unique, sum_by
+from accounting.arrays import Flags, Floats, Indices, distinct, sum_by
 from accounting.edges import ASSUMED_DOUBT, IDLE_DOUBT, Gauge, Stretches
 from accounting.energy import EnergyCurve, Spans
 from accounting.sharing import Activity, IdleLevels
@@ -35,7 +35,7 @@ CAPACITY_DOUBT = 1.0
 GAUGE_GAP_S = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Holds:
     """The holds on one device: h of each. `capacity` is the share of the device: 1 is the whole GPU.
 
@@ -49,6 +49,20 @@ class Holds:
     capacity: Floats
     weight: Floats | None = None
     activity: Activity | None = None
+
+    @cached_property
+    def edges(self) -> tuple[Floats, Indices, Indices]:
+        """The times at which holders change, in order, and with which of them each hold starts and ends."""
+        edges_s, place = distinct(np.concatenate((self.start_s, self.end_s)))
+        return edges_s, place[: self.start_s.size], place[self.start_s.size :]
+
+    @cached_property
+    def stretches(self) -> Stretches:
+        """The times between changes of the device's holders."""
+        edges_s, start, end = self.edges
+        began = np.bincount(start, minlength=edges_s.size)
+        ended = np.bincount(end, minlength=edges_s.size)
+        return Stretches(edges_s, np.append(0, np.cumsum(began - ended)) > 0, began > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,50 +109,32 @@ def attribute(
 
     `idle` is the level (W) at which the device idles, needed only where it is shared or a part of it is free: a
     figure of the site's, or levels as they were measured. Where none is known, the whole of a piece's energy counts as
-    above it, so that holders pay for it.
+    above it, so that holders pay for it. A curve that is divided was divided by these holds (`divided`).
     """
-    stretches = stretches_of(holds)
-    boundaries = stretches.edges_s
-    curve = curve.refine(stretches, idle.assumed_w if isinstance(idle, IdleLevels) else idle)
-    points = _points(curve, holds, boundaries, timeline)
-    at_edge = np.searchsorted(points, timeline.edges_s)  # the timeline's edges are among the points
-    interval = np.repeat(np.arange(timeline.slot.size), np.diff(at_edge))
+    if curve.division is None:
+        curve = divided(curve, holds, idle.assumed_w if isinstance(idle, IdleLevels) else idle)
+    pieces = _pieces(curve, holds, timeline)
+    points, interval = pieces.points_s, pieces.interval
     slot, booked = timeline.slot[interval], timeline.booked[interval]
-    up_to_j, up_to_known_s, up_to_gaps_s = curve.energy_at(points), curve.known_at(points), curve.gaps.up_to(points)
-    energy_j = np.diff(up_to_j) * booked
+    up_to_known_s, up_to_gaps_s = curve.known_at(points), curve.gaps.up_to(points)
+    energy_j = np.diff(pieces.up_to_j) * booked
     known_s = np.diff(up_to_known_s) * booked
     measured_s = known_s - np.diff(up_to_gaps_s) * booked
     length_s = np.diff(points) * booked
-    doubt_j2 = _in_pieces(curve.doubts.time_s, curve.doubts.variance_j2, points) * booked
 
-    hold, piece = _pairs(holds, points)
-    held = sum_by(piece, holds.capacity[hold], length_s.size)
-    capacity = holds.capacity[hold] / np.maximum(held[piece], 1.0)
-    unheld = np.maximum(1.0 - held, 0.0)
-    unheld[np.abs(unheld) < 1e-12] = 0.0
-
-    alone = (held == 0) | ((held == 1) & (np.bincount(piece, minlength=held.size) == 1))
-    level_w, level_known = _levels(idle, points[:-1])
-    base_j = np.minimum(energy_j, level_w * known_s)
-    base_j = np.where(held == 0, energy_j, np.where(alone, 0.0, base_j))
-    idle_j = base_j * unheld
-    above_j = energy_j - base_j
-    weight, doubt = _weights(curve, holds, hold, piece, points)
-    pair_j = base_j[piece] * capacity + above_j[piece] * weight
-    part = np.divide(pair_j, energy_j[piece], out=np.zeros(pair_j.size), where=energy_j[piece] > 0)
-    level_off_j = base_j * np.where(level_known, IDLE_DOUBT, ASSUMED_DOUBT)
-    sharing_j = doubt * weight * (1 - weight) * above_j[piece], (capacity - weight) * level_off_j[piece]
-
+    hold, piece = pieces.pairs()
+    owed = _shares(curve, holds, idle, pieces, hold, piece, energy_j, known_s)
+    part = owed.pair_j / np.where(energy_j > 0, energy_j, np.inf)[piece]
     usage = _sum_usage(
         holds.attempt[hold],
         interval[piece],
         timeline,
-        held_s=length_s[piece] * capacity,
-        known_s=known_s[piece] * capacity,
-        measured_s=measured_s[piece] * capacity,
-        energy_j=pair_j,
-        edges_j2=doubt_j2[piece] * part**2,
-        sharing_j=np.sqrt(sharing_j[0] ** 2 + sharing_j[1] ** 2),
+        held_s=length_s[piece] * owed.capacity,
+        known_s=known_s[piece] * owed.capacity,
+        measured_s=measured_s[piece] * owed.capacity,
+        energy_j=owed.pair_j,
+        edges_j2=(pieces.doubt_j2 * booked)[piece] * part**2,
+        sharing_j=owed.doubt_j,
     )
     slots = np.flatnonzero(np.bincount(timeline.slot[timeline.booked]))
 
@@ -149,52 +145,118 @@ def attribute(
         difference = np.where(timeline.booked, np.diff(running_total), 0.0)
         return sum_by(timeline.slot, difference, timeline.slots)[slots]
 
-    gauge_j = over_slot(curve.gauge.energy_at(timeline.edges_s))
-    facility_j = idle_j * timeline.pue[interval]
+    facility_j = owed.idle_j * timeline.pue[interval]
     balance = Balance(
         slot=slots,
-        known_s=over_slot(up_to_known_s[at_edge]),
-        measured_s=over_slot((up_to_known_s - up_to_gaps_s)[at_edge]),
-        metered_j=over_slot(up_to_j[at_edge]),
-        idle_s=by_slot(length_s * unheld),
-        idle_j=by_slot(idle_j),
-        idle_facility_j=by_slot(_none_of_nothing(facility_j, idle_j)),
-        idle_location_g=by_slot(_none_of_nothing(facility_j * timeline.location_g_per_j[interval], idle_j)),
-        idle_market_g=by_slot(_none_of_nothing(facility_j * timeline.market_g_per_j[interval], idle_j)),
-        overheld_s=by_slot(length_s * (held > 1 + 1e-9)),
-        assumed_s=by_slot(length_s * ~(alone | level_known)),
+        known_s=over_slot(up_to_known_s[pieces.at_edge]),
+        measured_s=over_slot((up_to_known_s - up_to_gaps_s)[pieces.at_edge]),
+        metered_j=over_slot(pieces.up_to_j[pieces.at_edge]),
+        idle_s=by_slot(length_s * owed.unheld),
+        idle_j=by_slot(owed.idle_j),
+        idle_facility_j=by_slot(_none_of_nothing(facility_j, owed.idle_j)),
+        idle_location_g=by_slot(_none_of_nothing(facility_j * timeline.location_g_per_j[interval], owed.idle_j)),
+        idle_market_g=by_slot(_none_of_nothing(facility_j * timeline.market_g_per_j[interval], owed.idle_j)),
+        overheld_s=by_slot(length_s * owed.overheld),
+        assumed_s=by_slot(length_s * owed.assumed),
         restarts=by_slot(_in_pieces(curve.restart_s, np.ones(curve.restart_s.size), points) * booked),
         lower_bound_s=over_slot(curve.lower_bound.up_to(timeline.edges_s)),
-        gauge_j=np.where(over_slot(_silent(curve.gauge).up_to(timeline.edges_s)) > 0, np.nan, gauge_j),
+        gauge_j=_by_gauge(curve.gauge, timeline, slots),
     )
     return usage, balance
 
 
-def _points(curve: EnergyCurve, holds: Holds, boundaries: Floats, timeline: Timeline) -> Floats:
-    """Where the pieces meet: at the timeline's edges, at those of holds, and at samples where they say who was busy."""
-    inner = boundaries[(boundaries > timeline.start_s) & (boundaries < timeline.end_s)]
-    points = np.concatenate((timeline.edges_s, inner))
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The pieces of the period, in which neither holders nor factors change: p of them between p+1 points."""
+
+    points_s: Floats  # p+1: the timeline's edges, those of holds, and samples where they say who was busy
+    at_edge: Indices  # which of the points are the timeline's edges
+    interval: Indices  # p: in which of the timeline's intervals a piece lies
+    first: Indices  # h: with which piece each hold begins
+    last: Indices  # h: with which piece the time after it begins
+    up_to_j: Floats  # p+1: E at the points
+    doubt_j2: Floats  # p: how uncertain a piece's energy is, as a variance
+
+    def pairs(self) -> tuple[Indices, Indices]:
+        """Every (hold, piece) such that the hold covers the piece."""
+        count = self.last - self.first
+        return np.repeat(np.arange(count.size), count), _ranges(self.first, count)
+
+
+def _pieces(curve: EnergyCurve, holds: Holds, timeline: Timeline) -> _Pieces:
+    """Cut the period; the curve is divided by these holds."""
+    edges_s, start, end = holds.edges
+    inner_s = np.clip(edges_s, timeline.start_s, timeline.end_s)  # what lies beyond the period counts as at its ends
+    shows = np.zeros(curve.time_s.size, dtype=bool)
     if holds.activity is not None:
-        inside = (curve.time_s > timeline.start_s) & (curve.time_s < timeline.end_s)
-        points = np.concatenate((points, curve.time_s[inside]))
-    return sorted_unique(points)
+        shows = (curve.time_s > timeline.start_s) & (curve.time_s < timeline.end_s)
+    points_s, place = distinct(np.concatenate((timeline.edges_s, inner_s, curve.time_s[shows])))
+    at_edge, at_hold, at_sample = np.split(place, np.cumsum((timeline.edges_s.size, edges_s.size)))
+    up_to_j = np.zeros(points_s.size)
+    doubt_j2 = _in_pieces(curve.doubts.time_s, curve.doubts.variance_j2, points_s)
+    if curve.division is not None:
+        up_to_j[at_sample] = curve.energy_j[shows]
+        up_to_j[at_hold] = curve.division.edge_j
+        inside = inner_s == edges_s
+        # What is uncertain before an edge is in the piece that ends there. Beyond the ends of the points there is none.
+        around = sum_by(
+            np.concatenate((at_hold, at_hold + 1)),
+            np.concatenate((curve.division.before_j2 * inside, curve.division.after_j2 * inside)),
+            points_s.size + 1,
+        )
+        doubt_j2 += around[1:-1]
+    up_to_j[at_edge] = curve.energy_at(timeline.edges_s)
+    interval = np.repeat(np.arange(timeline.slot.size), np.diff(at_edge))
+    return _Pieces(points_s, at_edge, interval, at_hold[start], at_hold[end], up_to_j, doubt_j2)
 
 
-def _silent(gauge: Gauge) -> Spans:
-    """Where the gauge has gaps."""
-    return Spans.of_windows(gauge.time_s, np.flatnonzero(np.diff(gauge.time_s) > GAUGE_GAP_S))
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Who owes what: q pairs of a hold and a piece, p pieces."""
+
+    capacity: Floats  # q: of the device, scaled down where holders have more than all of it
+    pair_j: Floats  # q: what the holder owes of the piece
+    doubt_j: Floats  # q: how uncertain the division is, as a standard deviation
+    idle_j: Floats  # p: what is the site's
+    unheld: Floats  # p: the capacity that nobody holds
+    overheld: Flags  # p
+    assumed: Flags  # p: divided by an idle level that was not measured
 
 
-def _in_pieces(time_s: Floats, values: Floats, points: Floats) -> Floats:
-    """The sums of values at instants in each of the pieces between `points`."""
-    if not time_s.size:
-        return np.zeros(points.size - 1)
-    place = np.searchsorted(points, time_s, side="right") - 1
-    inside = (place >= 0) & (place < points.size - 1)
-    return sum_by(place[inside], values[inside], points.size - 1)
+def _shares(
+    curve: EnergyCurve,
+    holds: Holds,
+    idle: IdleLevels | float | None,
+    pieces: _Pieces,
+    hold: Indices,
+    piece: Indices,
+    energy_j: Floats,
+    known_s: Floats,
+) -> _Shares:
+    """Divide each piece among its holders and the site: the rule."""
+    held = sum_by(piece, holds.capacity[hold], energy_j.size)
+    holders = np.bincount(piece, minlength=held.size)
+    capacity = holds.capacity[hold] / np.maximum(held, 1.0)[piece]
+    unheld = np.where(held < 1.0 - 1e-12, 1.0 - held, 0.0)
+    shared = (held > 0) & ((held != 1) | (holders > 1))
+    pair_j, doubt_j = energy_j[piece], np.zeros(piece.size)
+    idle_j = np.where(held == 0, energy_j, 0.0)
+    assumed = shared
+    if shared.any():
+        level_w, level_known = _levels(idle, pieces.points_s[:-1])
+        base_j = np.minimum(energy_j, level_w * known_s)
+        above_j = energy_j - base_j
+        weight, doubt = _weights(curve, holds, hold, piece, pieces.points_s)
+        by_level_j = base_j * np.where(level_known, IDLE_DOUBT, ASSUMED_DOUBT)
+        off_j = np.hypot(doubt * weight * (1 - weight) * above_j[piece], (capacity - weight) * by_level_j[piece])
+        pair_j = np.where(shared[piece], base_j[piece] * capacity + above_j[piece] * weight, pair_j)
+        doubt_j = np.where(shared[piece], off_j, 0.0)
+        idle_j = np.where(shared, base_j * unheld, idle_j)
+        assumed = shared & ~level_known
+    return _Shares(capacity, pair_j, doubt_j, idle_j, unheld, held > 1 + 1e-9, assumed)
 
 
-def _levels(idle: IdleLevels | float | None, time_s: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _levels(idle: IdleLevels | float | None, time_s: Floats) -> tuple[Floats, Flags]:
     """The idle level at each instant, 0 where it is unknown, and whether it is more than an assumption."""
     if isinstance(idle, IdleLevels):
         return idle.at(time_s)
@@ -214,6 +276,29 @@ def _weights(curve: EnergyCurve, holds: Holds, hold: Indices, piece: Indices, po
         weight = np.where(profiled, busy, weight)
         doubt = np.where(profiled, ACTIVITY_DOUBT, doubt)
     return weight / sum_by(piece, weight, pieces)[piece], doubt
+
+
+def _in_pieces(time_s: Floats, values: Floats, points: Floats) -> Floats:
+    """The sums of values at instants in each of the pieces between `points`."""
+    if not time_s.size:
+        return np.zeros(points.size - 1)
+    place = np.searchsorted(points, time_s, side="right") - 1
+    inside = (place >= 0) & (place < points.size - 1)
+    return sum_by(place[inside], values[inside], points.size - 1)
+
+
+def _by_gauge(gauge: Gauge, timeline: Timeline, slots: Indices) -> Floats:
+    """The energy by the power gauge in each of the slots, NaN where that has a gap."""
+    if not gauge.time_s.size:
+        return np.full(slots.size, np.nan)
+
+    def over_slot(running_total: Floats) -> Floats:
+        difference = np.where(timeline.booked, np.diff(running_total), 0.0)
+        return sum_by(timeline.slot, difference, timeline.slots)[slots]
+
+    silent = Spans.of_windows(gauge.time_s, np.flatnonzero(np.diff(gauge.time_s) > GAUGE_GAP_S))
+    silent_s = over_slot(silent.up_to(timeline.edges_s))
+    return np.where(silent_s > 0, np.nan, over_slot(gauge.energy_at(timeline.edges_s)))
 
 
 def spread(attempt: Indices, start_s: Floats, end_s: Floats, power_w: Floats, timeline: Timeline) -> Usage:
@@ -252,24 +337,7 @@ def spread(attempt: Indices, start_s: Floats, end_s: Floats, power_w: Floats, ti
 
 def divided(curve: EnergyCurve, holds: Holds, assumed_idle_w: float | None = None) -> EnergyCurve:
     """The curve as `attribute` sees it: divided where a hold begins or ends inside a sample window."""
-    return curve.refine(stretches_of(holds), assumed_idle_w)
-
-
-def stretches_of(holds: Holds) -> Stretches:
-    """The times between changes of the device's holders."""
-    edges_s = sorted_unique(np.concatenate((holds.start_s, holds.end_s)))
-    began = np.bincount(np.searchsorted(edges_s, holds.start_s), minlength=edges_s.size)
-    ended = np.bincount(np.searchsorted(edges_s, holds.end_s), minlength=edges_s.size)
-    held = np.append(0, np.cumsum(began - ended)) > 0
-    return Stretches(edges_s, held, began > 0)
-
-
-def _pairs(holds: Holds, points: Floats) -> tuple[Indices, Indices]:
-    """Every (hold, piece) such that the hold covers the piece; holds' edges are among the points or outside them."""
-    first = np.searchsorted(points, np.maximum(holds.start_s, points[0]))
-    last = np.searchsorted(points, np.minimum(holds.end_s, points[-1]))
-    count = np.maximum(last - first, 0)
-    return np.repeat(np.arange(count.size), count), _ranges(first, count)
+    return curve.refine(holds.stretches, assumed_idle_w)
 
 
 def _ranges(first: Indices, count: Indices) -> Indices:
@@ -291,7 +359,7 @@ def _sum_usage(
     sharing_j: Floats | None = None,
 ) -> Usage:
     """Sums by attempt and slot. Emissions are taken interval by interval before they are summed."""
-    key, place = np.unique(attempt * timeline.slots + timeline.slot[interval], return_inverse=True)
+    key, place = distinct(attempt * timeline.slots + timeline.slot[interval])
 
     def total(values: Floats) -> Floats:
         return sum_by(place, values, key.size)

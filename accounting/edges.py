@@ -27,9 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from accounting.arrays import Floats, Indices, sum_by
+from accounting.arrays import Flags, Floats, Indices, distinct, last_before
 
 #: How far from a divided window a holder's level is read: ten samples at DCGM's default of 30 s. Long enough to average
 #: bursts, short enough to follow a job's phases.
@@ -66,62 +65,51 @@ class Stretches:
     """
 
     edges_s: Floats
-    held: NDArray[np.bool_]
-    begins: NDArray[np.bool_]
-
-    def between(self, start_s: float, end_s: float) -> Stretches:
-        """Those that touch (start_s, end_s), with the edges inside it."""
-        first = int(np.searchsorted(self.edges_s, start_s, side="right"))
-        last = int(np.searchsorted(self.edges_s, end_s, side="left"))
-        return Stretches(self.edges_s[first:last], self.held[first : last + 1], self.begins[first:last])
+    held: Flags
+    begins: Flags
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of the divided windows, in order: g windows, p parts."""
+    """The parts of the divided windows as tables: g windows side by side, the parts of each from top to bottom.
+
+    The tables have r rows, as many as the window with most parts needs. Shorter columns are filled up with parts of no
+    length, which are in the same stretch as the last one and so change nothing.
+    """
 
     window: Indices  # g: the index of each divided window
-    group: Indices  # p: which of the g windows a part belongs to
-    stretch: Indices  # p: which stretch
-    start_s: Floats  # p
-    end_s: Floats  # p
-    first: Indices  # g: the part that begins with the window's first sample
-    last: Indices  # g: the part that ends with the window's last sample
+    bounds_s: Floats  # (r + 1) × g: where the parts meet, from the window's first sample to its last
+    stretch: Indices  # r × g: which stretch a part lies in
+    at_end: Flags  # r × g: whether a part is the last of its window, or fills up
+    cut: tuple[Indices, Indices, Indices]  # the edges that divide a window, and where each stands in the bounds
 
     @property
     def length_s(self) -> Floats:
         """How long each part is."""
-        return self.end_s - self.start_s
+        return np.diff(self.bounds_s, axis=0)
 
 
 def windows_of(time_s: Floats, edges_s: Floats) -> Indices:
     """The window between the samples `time_s` in which each edge lies; an edge on a sample is in the one after it."""
-    return np.searchsorted(time_s, edges_s, side="right") - 1
+    return last_before(time_s, edges_s)
 
 
-def parts_of(time_s: Floats, edges_s: Floats, window_of_edge: Indices) -> Parts | None:
-    """Cut the windows between the samples `time_s` at the edges inside them; None where there is none.
+def parts_of(time_s: Floats, edges_s: Floats, window_of_edge: Indices) -> Parts:
+    """Cut the windows between the samples `time_s` at the edges inside them.
 
     The edges lie between the first and the last sample; one on a sample divides nothing.
     """
-    cut = np.flatnonzero(time_s[window_of_edge] < edges_s)  # edge k ends stretch k
-    if not cut.size:
-        return None
-    window_of_cut = window_of_edge[cut]
-    first_cut = np.append(0, np.flatnonzero(np.diff(window_of_cut)) + 1)
-    cuts = np.diff(np.append(first_cut, cut.size))
-    windows = np.arange(first_cut.size)
-    window = window_of_cut[first_cut]
-    first = first_cut + windows  # a window has one part more than cuts
-    last = first + cuts
-    group = np.repeat(windows, cuts + 1)
-    # The cuts of a window follow one another, and so do the stretches of its parts.
-    stretch = np.arange(group.size) + np.repeat(cut[first_cut] - first, cuts + 1)
-    ends_at_cut = np.arange(cut.size) + np.repeat(windows, cuts)
-    start_s, end_s = np.empty(group.size), np.empty(group.size)
-    end_s[ends_at_cut] = start_s[ends_at_cut + 1] = edges_s[cut]
-    start_s[first], end_s[last] = time_s[window], time_s[window + 1]
-    return Parts(window, group, stretch, start_s, end_s, first, last)
+    edge = np.flatnonzero(time_s[window_of_edge] < edges_s)
+    window, column = distinct(window_of_edge[edge])
+    cuts = np.bincount(column)
+    first_edge = edge[np.cumsum(cuts) - cuts]
+    # The edges inside a window follow one another, and so do the stretches of its parts: edge k ends stretch k.
+    row = 1 + edge - first_edge[column]
+    rows = np.arange(cuts.max(initial=1) + 1)[:, None]
+    bounds_s = np.repeat(time_s[window + 1][None, :], rows.size + 1, axis=0)
+    bounds_s[0] = time_s[window]
+    bounds_s[row, column] = edges_s[edge]
+    return Parts(window, bounds_s, first_edge + np.minimum(rows, cuts), rows >= cuts, (edge, row, column))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +120,7 @@ class Levels:
     at_end_w: Floats
     first_full_s: Floats  # where its first full window begins
     last_full_s: Floats  # where its last full window ends
-    held: NDArray[np.bool_]
+    held: Flags
 
     def idle_near(self, first: Indices, last: Indices, start_s: Floats, end_s: Floats) -> Floats:
         """The idle level (W) nearest to each window: before it, else after it, NaN where none is within reach.
@@ -154,23 +142,29 @@ class Levels:
 
 
 def levels_of(time_s: Floats, energy_j: Floats, stretches: Stretches, window_of_edge: Indices) -> Levels:
-    """The levels of stretches, from the samples `time_s` and the cumulative energy at them."""
-    first = np.append(0, window_of_edge + (time_s[window_of_edge] < stretches.edges_s))
+    """The levels of stretches, from the samples `time_s` and the cumulative energy at them.
+
+    All edges lie between the first and the last sample.
+    """
+    sample_s = time_s[window_of_edge]
+    first = np.append(0, window_of_edge + (sample_s < stretches.edges_s))
     last = np.append(window_of_edge, time_s.size - 1)
-    first_s, last_s = time_s[first], time_s[last]
+    first_s, last_s = time_s[first], np.append(sample_s, time_s[-1])
     reach_s = np.where(stretches.held, REACH_S, IDLE_REACH_S)
-
-    def mean_w(a: Indices, b: Indices) -> Floats:
-        length_s = time_s[b] - time_s[a]
-        level: Floats = np.full(a.size, np.nan)
-        return np.divide(energy_j[b] - energy_j[a], length_s, out=level, where=(length_s > 0) & (length_s <= REACH_S))
-
+    near_start, near_end = windows_of(time_s, np.stack((first_s + reach_s, last_s - reach_s)))
+    near_end += time_s[near_end] < last_s - reach_s
     # At least one window, where there is one.
-    near_start = np.searchsorted(time_s, first_s + reach_s, side="right") - 1
     near_start = np.minimum(last, np.maximum(near_start, first + 1))
-    near_end = np.searchsorted(time_s, last_s - reach_s, side="left")
     near_end = np.maximum(first, np.minimum(near_end, last - 1))
-    return Levels(mean_w(first, near_start), mean_w(near_end, last), first_s, last_s, stretches.held)
+
+    def mean_w(from_s: Floats, to_s: Floats, from_j: Floats, to_j: Floats) -> Floats:
+        length_s = to_s - from_s
+        sound = (length_s > 0) & (length_s <= REACH_S)
+        return (to_j - from_j) / np.where(sound, length_s, np.nan)
+
+    at_start_w = mean_w(first_s, time_s[near_start], energy_j[first], energy_j[near_start])
+    at_end_w = mean_w(time_s[near_end], last_s, energy_j[near_end], energy_j[last])
+    return Levels(at_start_w, at_end_w, first_s, last_s, stretches.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,35 +195,32 @@ class Gauge:
 class PartLevels:
     """What is known of each part, by the rules 1 and 2."""
 
-    level_w: Floats  # NaN where none is known
-    idle_w: Floats  # the idle level of its window, NaN where none is known
-    doubt: Floats  # of what the level says, as a standard deviation relative to it
+    level_w: Floats  # r × g, NaN where none is known
+    idle_w: Floats  # g: the idle level of the window, NaN where none is known
+    doubt: Floats  # r × g: of what the level says, as a standard deviation relative to it
 
 
 def part_levels(
     parts: Parts, time_s: Floats, levels: Levels, stretches: Stretches, gauge: Gauge, assumed_idle_w: float | None
 ) -> PartLevels:
     """The level of each part."""
-    first, last, stretch = parts.first, parts.last, parts.stretch
-    window_start_s, window_end_s = time_s[parts.window], time_s[parts.window + 1]
-    level_w = np.full(parts.group.size, np.nan)
-    level_w[first] = levels.at_end_w[stretch[first]]
-    level_w[last] = levels.at_start_w[stretch[last]]
+    first, last = parts.stretch[0], parts.stretch[-1]
+    start_s, end_s = time_s[parts.window], time_s[parts.window + 1]
+    start_w, end_w = levels.at_end_w[first], levels.at_start_w[last]
     if gauge.time_s.size:
-        settled_s = np.append(-np.inf, stretches.edges_s)[stretch] + START_UP_S
-        shown_w = np.full(parts.group.size, np.nan)
-        shown_w[first] = np.where(settled_s[first] <= window_start_s, gauge.at(window_start_s), np.nan)
-        shown_w[last] = np.where(settled_s[last] <= window_end_s, gauge.at(window_end_s), np.nan)
-        level_w = np.where(np.isnan(level_w), shown_w, level_w)
+        settled_s = np.append(-np.inf, stretches.edges_s) + START_UP_S
+        start_w = np.where(np.isnan(start_w) & (settled_s[first] <= start_s), gauge.at(start_s), start_w)
+        end_w = np.where(np.isnan(end_w) & (settled_s[last] <= end_s), gauge.at(end_s), end_w)
+    level_w = np.where(parts.at_end, end_w, np.nan)
+    level_w[0] = start_w
 
-    idle_w = levels.idle_near(stretch[first], stretch[last], window_start_s, window_end_s)[parts.group]
-    held = stretches.held[stretch]
-    assumed = ~held & np.isnan(level_w) & np.isnan(idle_w)
+    idle_w = levels.idle_near(first, last, start_s, end_s)
+    held = stretches.held[parts.stretch]
+    idle_unknown = ~held & np.isnan(level_w)
+    doubt = np.where(held, LEVEL_DOUBT, np.where(idle_unknown & np.isnan(idle_w), ASSUMED_DOUBT, IDLE_DOUBT))
     if assumed_idle_w is not None:
         idle_w = np.where(np.isnan(idle_w), assumed_idle_w, idle_w)
-    level_w = np.where(~held & np.isnan(level_w), idle_w, level_w)
-    doubt = np.where(held, LEVEL_DOUBT, np.where(assumed, ASSUMED_DOUBT, IDLE_DOUBT))
-    return PartLevels(level_w, idle_w, doubt)
+    return PartLevels(np.where(idle_unknown, idle_w, level_w), idle_w, doubt)
 
 
 def share_out(parts: Parts, stretches: Stretches, known: PartLevels, used_j: Floats) -> tuple[Floats, Floats]:
@@ -238,60 +229,55 @@ def share_out(parts: Parts, stretches: Stretches, known: PartLevels, used_j: Flo
     Beside it the variance (J²) of each part's energy. The sum being known, what one part has too much the others have
     too little: of a standard deviation u on its own, a part keeps the variance u² (1 − u² / Σ u²).
     """
-    group, groups, length_s = parts.group, parts.window.size, parts.length_s
-    level_w = known.level_w
+    length_s = parts.length_s
     held = stretches.held[parts.stretch]
     begins = np.append(False, stretches.begins)[parts.stretch]
-    begins[parts.first] = False  # it began before the window
-
-    def total(values: Floats) -> Floats:
-        return sum_by(group, values, groups)
+    begins[0] = False  # it began before the window
 
     def over(part: Floats, whole: Floats) -> Floats:
-        return np.divide(part, whole, out=np.zeros(whole.size), where=whole > 0)
+        return part / np.where(whole > 0, whole, np.inf)
 
-    idle_j = total(np.where(held, 0.0, level_w * length_s))
-    rest_j = used_j - idle_j
-    unknown = held & np.isnan(level_w)
-    held_s = total(np.where(held, length_s, 0.0))
-    mean_w = over(rest_j, held_s)
-    expected_j = np.where(unknown, mean_w[group], level_w) * length_s
+    level_j = known.level_w * length_s
+    unknown = held & np.isnan(level_j)
+    held_s, unknown_s = held * length_s, unknown * length_s
+    all_unknown_s = unknown_s.sum(axis=0)
+    rest_j = used_j - np.where(held, 0.0, level_j).sum(axis=0)
+    expected_j = np.where(unknown, over(rest_j, held_s.sum(axis=0)) * length_s, level_j)
 
     yielding = held & (begins | unknown)
-    firm_j = total(np.where(held & ~yielding, expected_j, 0.0))
-    soft_j = total(np.where(yielding, expected_j, 0.0))
+    soft_j = np.where(yielding, expected_j, 0.0).sum(axis=0)
+    firm_j = np.where(held & ~yielding, expected_j, 0.0).sum(axis=0)
     # A held device draws its idle level, too.
-    least_j = np.where(held & ~np.isnan(known.idle_w), known.idle_w * length_s, 0.0)
-    to_soft_j = np.where(soft_j > 0, np.maximum(rest_j - firm_j, total(np.where(yielding, least_j, 0.0))), 0.0)
+    least_j = held_s * np.where(np.isnan(known.idle_w), 0.0, known.idle_w)
+    to_soft_j = np.where(soft_j > 0, np.maximum(rest_j - firm_j, (yielding * least_j).sum(axis=0)), 0.0)
     # More than expected: the surplus is of those of whom nothing is known, else of all.
     surplus_j = np.maximum(to_soft_j - soft_j, 0.0)
-    unknown_s = total(np.where(unknown, length_s, 0.0))
-    of_all = (surplus_j > 0) & (unknown_s == 0)
+    of_all = (surplus_j > 0) & (all_unknown_s == 0)
     to_soft_j = np.where(of_all, rest_j * over(soft_j, firm_j + soft_j), to_soft_j - surplus_j)
-    to_unknown_w = over(np.where(of_all, 0.0, surplus_j), unknown_s)
+    to_unknown_j = np.where(all_unknown_s > 0, surplus_j, 0.0)
 
-    soft_part_j = over(to_soft_j, soft_j)[group] * expected_j + np.where(unknown, to_unknown_w[group] * length_s, 0.0)
-    firm_part_j = over(rest_j - to_soft_j - to_unknown_w * unknown_s, firm_j)[group] * expected_j
-    share_j = np.where(held, np.where(yielding, soft_part_j, firm_part_j), level_w * length_s)
-    by_time_j = length_s * over(used_j, total(length_s))[group]
+    of_expected = np.where(yielding, over(to_soft_j, soft_j), over(rest_j - to_soft_j - to_unknown_j, firm_j))
+    share_j = np.where(held, of_expected * expected_j, level_j) + over(to_unknown_j, all_unknown_s) * unknown_s
     # A sum that is off (NaN included) means that the levels cannot be brought together with what was measured.
-    adds_up = np.abs(total(share_j) - used_j) <= 1e-9 * np.maximum(used_j, 1.0)
-    sound = (adds_up & (rest_j >= total(least_j)))[group]
-    part_j = np.where(sound, share_j, by_time_j)
+    adds_up = np.abs(share_j.sum(axis=0) - used_j) <= 1e-9 * np.maximum(used_j, 1.0)
+    sound = adds_up & (rest_j >= least_j.sum(axis=0))
+    part_j = np.where(sound, share_j, length_s * over(used_j, length_s.sum(axis=0)))
     guessed = yielding | ~sound
     own_j2 = np.where(guessed, UNKNOWN_DOUBT * np.fmax(part_j, expected_j), known.doubt * part_j) ** 2
-    return part_j, own_j2 * (1.0 - over(own_j2, total(own_j2)[group]))
+    return part_j, own_j2 * (1.0 - over(own_j2, own_j2.sum(axis=0)))
 
 
-def clock_variance(parts: Parts, part_j: Floats, blur_s: Floats) -> Floats:
+def clock_variance(parts: Parts, part_j: Floats, blur_s: Floats | float) -> Floats:
     """What the parts' energies (J) owe to the doubt about when their edges were, as variances (J²).
 
     An edge that lies elsewhere moves the difference of the powers on its sides. `blur_s` (by window): by how much the
     samples' own times may be off, as a standard deviation.
     """
-    power_w = part_j / parts.length_s
-    step_w = np.diff(power_w)  # at the edge behind each part but the last of all
-    step_w[parts.last[:-1]] = 0.0  # there is a sample and no edge
-    edge_j2 = step_w**2 * (CLOCK_S**2 + blur_s[parts.group][:-1] ** 2)
-    variance_j2: Floats = np.append(edge_j2, 0.0) + np.append(0.0, edge_j2)
+    length_s = parts.length_s
+    power_w = np.divide(part_j, length_s, out=np.zeros_like(part_j), where=length_s > 0)
+    step_w = np.where(parts.at_end[:-1], 0.0, np.diff(power_w, axis=0))  # at the edge below each part but the last
+    edge_j2 = step_w**2 * (CLOCK_S**2 + blur_s**2)
+    variance_j2 = np.zeros_like(part_j)
+    variance_j2[:-1] += edge_j2
+    variance_j2[1:] += edge_j2
     return variance_j2

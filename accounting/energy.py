@@ -80,9 +80,17 @@ class Doubts:
     time_s: Floats
     variance_j2: Floats
 
-    def and_of(self, time_s: Floats, variance_j2: Floats) -> Doubts:
-        """These and some more."""
-        return Doubts(np.append(self.time_s, time_s), np.append(self.variance_j2, variance_j2))
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """What became of the edges at which a curve was divided: m of them, in order."""
+
+    edge_j: Floats  # m: the energy used up to each
+    before_j2: Floats  # m: how uncertain (J², a variance) the part of its window that ends there is, if it is the first
+    after_j2: Floats  # m: the same of the part that begins there
+    windows: Indices  # the windows that are divided, increasing
+    knot_s: Floats  # where their parts meet
+    knot_j: Floats  # the energy used up to there
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +98,7 @@ class EnergyCurve:
     """Cumulative energy of one device over its sample windows.
 
     `time_s` (n+1) are the windows' edges, strictly increasing; `energy_j` (n+1) the energy used up to them, since a
-    beginning that means nothing. `knot_time_s`, `knot_energy_j` replace the straight line inside the windows that
-    `refine` has divided. Before the first and after the last sample nothing is known.
+    beginning that means nothing. Before the first and after the last sample nothing is known.
     """
 
     time_s: Floats
@@ -104,9 +111,7 @@ class EnergyCurve:
     scrape_s: Floats  # when each sample was scraped, as other series of the device have it
     blur_s: Floats  # by how much its time may be off, as a standard deviation; empty where it is not
     doubts: Doubts
-    divided: Indices  # the indices of the divided windows, increasing
-    knot_time_s: Floats
-    knot_energy_j: Floats
+    division: Division | None  # inside the windows that `refine` has divided there is no straight line
 
     @classmethod
     def unknown(cls) -> EnergyCurve:
@@ -118,26 +123,31 @@ class EnergyCurve:
         """Whether nothing at all is known of the device."""
         return self.time_s.size < 2
 
+    def _within(self, time_s: Floats) -> Floats:
+        """Each instant, or the first or the last sample where it lies before or after them."""
+        return np.clip(time_s, self.time_s[0], self.time_s[-1])
+
     def energy_at(self, time_s: Floats) -> Floats:
         """E(t) in J; outside the samples the curve is flat (nothing is known there)."""
         if self.empty:
             return np.zeros_like(time_s)
-        window = np.clip(windows_of(self.time_s, time_s), 0, self.time_s.size - 2)
+        time_s = self._within(time_s)
+        window = np.minimum(windows_of(self.time_s, time_s), self.time_s.size - 2)
         start_s, start_j = self.time_s[window], self.energy_j[window]
         power_w = (self.energy_j[window + 1] - start_j) / (self.time_s[window + 1] - start_s)
-        values = start_j + power_w * (np.clip(time_s, self.time_s[0], self.time_s[-1]) - start_s)
-        if self.divided.size:
+        values: Floats = start_j + power_w * (time_s - start_s)
+        if self.division is not None and self.division.windows.size:
             is_divided = np.zeros(self.time_s.size, dtype=bool)
-            is_divided[self.divided] = True
+            is_divided[self.division.windows] = True
             inside = is_divided[window]
-            values[inside] = np.interp(time_s[inside], self.knot_time_s, self.knot_energy_j)
+            values[inside] = np.interp(time_s[inside], self.division.knot_s, self.division.knot_j)
         return values
 
     def known_at(self, time_s: Floats) -> Floats:
         """Seconds up to t for which the energy is known in some way: t clipped to the samples."""
         if self.empty:
             return np.zeros_like(time_s)
-        known_s: Floats = np.clip(time_s, self.time_s[0], self.time_s[-1]) - self.time_s[0]
+        known_s: Floats = self._within(time_s) - self.time_s[0]
         return known_s
 
     def measured_at(self, time_s: Floats) -> Floats:
@@ -147,57 +157,63 @@ class EnergyCurve:
     def refine(self, stretches: Stretches, assumed_idle_w: float | None = None) -> EnergyCurve:
         """Divide each window in which a hold begins or ends by what is known on both sides: the rule of `edges`.
 
-        `assumed_idle_w` stands in for an idle level where none was measured nearby. The total of a window of the
-        counter never changes. A gauge has no totals: there, each side draws what the gauge showed on it. A curve that
-        has been divided stays as it is.
+        `assumed_idle_w` stands in for an idle level where none was measured nearby. The total of a window of
+        the counter never changes. A gauge has no totals: there, each side draws what the gauge showed on it.
         """
-        if self.empty or self.divided.size:
+        if self.empty:
             return self
-        stretches = stretches.between(float(self.time_s[0]), float(self.time_s[-1]))
-        window_of_edge = windows_of(self.time_s, stretches.edges_s)
-        parts = parts_of(self.time_s, stretches.edges_s, window_of_edge)
-        if parts is None:
-            return self
+        edges_s = self._within(stretches.edges_s)
+        stretches = replace(stretches, edges_s=edges_s)
+        window_of_edge = windows_of(self.time_s, edges_s)
+        parts = parts_of(self.time_s, edges_s, window_of_edge)
         levels = levels_of(self.time_s, self.energy_j, stretches, window_of_edge)
+        curve = self
         if self.method == "power" and self.gauge.time_s.size:  # without a gauge, the windows are all that is known
-            return self._with_gauge(parts, levels, stretches, assumed_idle_w)
-        known = part_levels(parts, self.scrape_s, levels, stretches, self.gauge, assumed_idle_w)
-        used_j = self.energy_j[parts.window + 1] - self.energy_j[parts.window]
-        part_j, variance_j2 = share_out(parts, stretches, known, used_j)
-        return self._with_parts(parts, part_j, variance_j2)
-
-    def _with_parts(self, parts: Parts, part_j: Floats, variance_j2: Floats) -> EnergyCurve:
-        """The knots of the divided windows: each one's first sample, its edges, its last sample."""
-        blur_s = self.blur_s[parts.window] if self.blur_s.size else np.zeros(parts.window.size)
+            part_j, variance_j2 = self._by_gauge(parts, levels, stretches, assumed_idle_w)
+            curve = self._with_totals(parts, part_j.sum(axis=0))
+        else:
+            known = part_levels(parts, self.scrape_s, levels, stretches, self.gauge, assumed_idle_w)
+            used_j = self.energy_j[parts.window + 1] - self.energy_j[parts.window]
+            part_j, variance_j2 = share_out(parts, stretches, known, used_j)
+        blur_s = self.blur_s[parts.window] if self.blur_s.size else 0.0
         variance_j2 = variance_j2 + clock_variance(parts, part_j, blur_s)
-        doubts = self.doubts.and_of((parts.start_s + parts.end_s) / 2, variance_j2)
-        rise_j = np.cumsum(part_j)
-        before_j = (rise_j - part_j)[parts.first]
-        end_j = self.energy_j[parts.window][parts.group] + (rise_j - before_j[parts.group])
-        end_j[parts.last] = self.energy_j[parts.window + 1]
-        place = np.arange(parts.group.size) + parts.group + 1  # leaves room for the first sample of each window
-        first = place[parts.first] - 1
-        knot_time_s, knot_energy_j = np.empty(place.size + first.size), np.empty(place.size + first.size)
-        knot_time_s[place], knot_energy_j[place] = parts.end_s, end_j
-        knot_time_s[first], knot_energy_j[first] = self.time_s[parts.window], self.energy_j[parts.window]
-        return replace(self, doubts=doubts, knot_time_s=knot_time_s, knot_energy_j=knot_energy_j, divided=parts.window)
+        return replace(curve, division=curve._divided(parts, part_j, variance_j2, window_of_edge))
 
-    def _with_gauge(
+    def _divided(self, parts: Parts, part_j: Floats, variance_j2: Floats, window_of_edge: Indices) -> Division:
+        """The division by which the parts use `part_j`."""
+        bounds_j = np.empty_like(parts.bounds_s)
+        bounds_j[0] = self.energy_j[parts.window]
+        for below, used_j in enumerate(part_j, start=1):
+            bounds_j[below] = bounds_j[below - 1] + used_j
+        bounds_j[1:] = np.where(parts.at_end, self.energy_j[parts.window + 1], bounds_j[1:])
+        edge, row, column = parts.cut
+        edge_j = self.energy_j[window_of_edge]  # an edge that divides nothing is on a sample
+        edge_j[edge] = bounds_j[row, column]
+        before_j2, after_j2 = np.zeros(edge_j.size), np.zeros(edge_j.size)
+        before_j2[edge] = np.where(row == 1, variance_j2[0, column], 0.0)
+        after_j2[edge] = variance_j2[row, column]
+        return Division(edge_j, before_j2, after_j2, parts.window, parts.bounds_s.T.ravel(), bounds_j.T.ravel())
+
+    def _by_gauge(
         self, parts: Parts, levels: Levels, stretches: Stretches, assumed_idle_w: float | None
-    ) -> EnergyCurve:
-        """Divide the windows of a gauge: constant power on both sides, the idle level or the mean between."""
+    ) -> tuple[Floats, Floats]:
+        """The energy (J) of the parts of a gauge's windows: constant power on both sides, the idle level or the mean
+        between them; and its variance (J²).
+        """
         nothing = Gauge(_NOTHING, _NOTHING)
         level_w = part_levels(parts, self.time_s, levels, stretches, nothing, assumed_idle_w).level_w
-        mean_w = np.diff(self.energy_j)[parts.window] / np.diff(self.time_s)[parts.window]
-        level_w = np.where(np.isnan(level_w), mean_w[parts.group], level_w)
-        level_w[parts.first] = self.gauge.at(self.time_s[parts.window])
-        level_w[parts.last] = self.gauge.at(self.time_s[parts.window + 1])
+        mean_w = (self.energy_j[parts.window + 1] - self.energy_j[parts.window]) / parts.length_s.sum(axis=0)
+        level_w = np.where(np.isnan(level_w), mean_w, level_w)
+        level_w[0] = self.gauge.at(self.time_s[parts.window])
+        level_w = np.where(parts.at_end, self.gauge.at(self.time_s[parts.window + 1]), level_w)
         part_j = level_w * parts.length_s
+        return part_j, (UNKNOWN_DOUBT * part_j) ** 2
+
+    def _with_totals(self, parts: Parts, used_j: Floats) -> EnergyCurve:
+        """The curve whose divided windows used `used_j`."""
         change_j = np.zeros(self.time_s.size)
-        used_j = np.diff(self.energy_j)[parts.window]
-        change_j[parts.window + 1] = np.bincount(parts.group, part_j) - used_j
-        variance_j2 = (UNKNOWN_DOUBT * part_j) ** 2
-        return replace(self, energy_j=self.energy_j + np.cumsum(change_j))._with_parts(parts, part_j, variance_j2)
+        change_j[parts.window + 1] = used_j - (self.energy_j[parts.window + 1] - self.energy_j[parts.window])
+        return replace(self, energy_j=self.energy_j + np.cumsum(change_j))
 
 
 _NOTHING: Floats = np.zeros(0)
@@ -212,17 +228,29 @@ def curve_from_samples(samples: Readings, max_gap_s: float, most_w: float = MAX_
     counted as such.
     """
     gauge = Gauge(*_clean(samples.power_time_s, samples.power_w, BLANK_W))
-    time_s, counter_j = _clean(samples.energy_time_s, samples.energy_j, BLANK_J)
-    if counter_j.size >= 2:
-        used_j, length_s = np.diff(counter_j), np.diff(time_s)
-        if used_j.min() > 0 and used_j.max() <= most_w * length_s.min():
-            return _curve(time_s, counter_j, gauge, max_gap_s, "counter", longest_s=float(length_s.max()))
-        time_s, counter_j = _drop_glitches(time_s, counter_j, most_w)
-        time_s, counter_j, scrape_s, blur_s = _drop_repeats(time_s, counter_j)
-        if counter_j.size >= 2:
-            curve = _across_restarts(time_s, counter_j, gauge, max_gap_s)
-            return replace(curve, scrape_s=scrape_s, blur_s=blur_s)
-    return _curve_from_power(gauge, max_gap_s)
+    time_s, counter_j = samples.energy_time_s, samples.energy_j
+    longest_s = _longest_if_sound(time_s, counter_j, most_w)
+    if longest_s is not None:
+        return _curve(time_s, counter_j, gauge, max_gap_s, "counter", longest_s)
+    time_s, counter_j = _drop_glitches(*_clean(time_s, counter_j, BLANK_J), most_w)
+    time_s, counter_j, scrape_s, blur_s = _drop_repeats(time_s, counter_j)
+    if counter_j.size < 2:
+        return _curve_from_power(gauge, max_gap_s)
+    return replace(_across_restarts(time_s, counter_j, gauge, max_gap_s), scrape_s=scrape_s, blur_s=blur_s)
+
+
+def _longest_if_sound(time_s: Floats, counter_j: Floats, most_w: float) -> float | None:
+    """The longest window (s) of a counter of which nothing is to be left out or mended, None of any other.
+
+    Most are sound, and it takes one look at the samples to see that.
+    """
+    if counter_j.size < 2 or not (counter_j[0] >= 0 and counter_j[-1] < BLANK_J):
+        return None
+    step = np.diff(time_s)
+    shortest_s, longest_s = float(step.min()), float(step.max())
+    np.subtract(counter_j[1:], counter_j[:-1], out=step)
+    sound = shortest_s > 0 and step.min() > 0 and step.max() <= most_w * shortest_s  # NaN fails them
+    return longest_s if sound else None
 
 
 def counter_over_gauge(samples: Readings) -> float | None:
@@ -366,9 +394,7 @@ def _curve(
         scrape_s=time_s,
         blur_s=_NOTHING,
         doubts=Doubts(_NOTHING, _NOTHING),
-        divided=none,
-        knot_time_s=_NOTHING,
-        knot_energy_j=_NOTHING,
+        division=None,
     )
 
 

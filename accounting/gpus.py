@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accounting.attribution import Holds, stretches_of
+from accounting.attribution import Holds
 from accounting.edges import REACH_S
 from accounting.energy import MARGIN_S, EnergyCurve, curve_from_samples
 from accounting.hardware import MIG_SLICES, assumed_idle_w, mig_capacity
@@ -72,9 +72,11 @@ class Gpu:
         return mig_capacity(profile or "", self.samples.device.model) or 1 / MIG_SLICES
 
     def idle(self, holds: Holds) -> IdleLevels:
-        """The levels at which the device idles."""
+        """The levels at which the device idles, as they were measured where they matter: where it is shared."""
         assumed_w = assumed_idle_w(self.samples.device.model)
-        return idle_levels(self.curve, stretches_of(holds), self.since_s, assumed_w)
+        if first_shared(self.holds, -np.inf, np.inf) is None:
+            return IdleLevels(np.zeros(0), np.zeros(0), assumed_w)
+        return idle_levels(self.curve, holds.stretches, self.since_s, assumed_w)
 
 
 @dataclass(frozen=True, slots=True)

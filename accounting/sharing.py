@@ -9,7 +9,7 @@ instant alone and not on the period that is accounted, if the caller has the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,9 @@ def idle_levels(curve: EnergyCurve, stretches: Stretches, since_s: float, assume
     """
     if curve.empty:
         return IdleLevels(np.zeros(0), np.zeros(0), assumed_w)
-    stretches = stretches.between(float(curve.time_s[0]), float(curve.time_s[-1]))
-    found = levels_of(curve.time_s, curve.energy_j, stretches, windows_of(curve.time_s, stretches.edges_s))
+    edges_s = np.clip(stretches.edges_s, curve.time_s[0], curve.time_s[-1])
+    stretches = replace(stretches, edges_s=edges_s)
+    found = levels_of(curve.time_s, curve.energy_j, stretches, windows_of(curve.time_s, edges_s))
     good = ~stretches.held & ~np.isnan(found.at_end_w) & (found.last_full_s >= max(since_s, curve.time_s[0]) + REACH_S)
     return IdleLevels(found.last_full_s[good], found.at_end_w[good], assumed_w)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from accounting.arrays import Floats
-from accounting.attribution import Holds, stretches_of
+from accounting.attribution import Holds
 from accounting.energy import curve_from_samples
 from accounting.model import HostReadings
 
@@ -42,7 +42,7 @@ def figures(jobs: list[tuple[str, float, float]], samples: Floats, step_s: float
     counter = curve_from_samples(HostReadings(kept[:, 0], kept[:, 1], kept[:, 0], kept[:, 2]), np.inf)
     gauge = curve_from_samples(HostReadings(nothing, nothing, kept[:, 0], kept[:, 2]), np.inf)
     start_s, end_s = (np.array([job[place] for job in jobs]) for place in (1, 2))
-    stretches = stretches_of(Holds(np.arange(len(jobs)), start_s, end_s, np.ones(len(jobs))))
+    stretches = Holds(np.arange(len(jobs)), start_s, end_s, np.ones(len(jobs))).stretches
     curves = (counter, counter.refine(stretches), gauge.refine(stretches))
     return np.stack([curve.energy_at(end_s) - curve.energy_at(start_s) for curve in curves], axis=1)
 

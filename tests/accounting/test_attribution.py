@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from accounting.arrays import Floats
-from accounting.attribution import Balance, Holds, Usage, attribute, spread, stretches_of
+from accounting.attribution import Balance, Holds, Usage, attribute, spread
 from accounting.clock import slot_edges
 from accounting.energy import EnergyCurve, curve_from_samples
 from accounting.model import FactorSlot, HostReadings
@@ -219,7 +219,7 @@ def test_the_idle_level_is_the_one_that_was_measured_last() -> None:
     energy_j = np.append(0.0, np.cumsum(power_w[:-1] * 30))
     curve = curve_from_samples(HostReadings(time_s, energy_j, np.zeros(0), np.zeros(0)), 600)
     held = holds((1, 0, 1200, 0.5), (2, 1800, 3600, 0.5))
-    levels = idle_levels(curve, stretches_of(held), START_S - 600, None)
+    levels = idle_levels(curve, held.stretches, START_S - 600, None)
     assert levels.since_s.tolist() == [START_S, START_S + 1800] and levels.level_w.tolist() == pytest.approx([60, 80])
     usage, balance = attribute(curve, held, hours(1), levels)
     assert by_attempt(usage) == {
