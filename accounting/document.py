@@ -33,7 +33,7 @@ from accounting.sections import (
     points,
     quarantined,
 )
-from accounting.statement import MethodShare
+from accounting.statement import J_PER_KWH, MethodShare
 from accounting.uncertainty import Accuracy
 from site_config.kept import KnownSite
 
@@ -48,6 +48,9 @@ ADDED = (
 
 #: The course of a longer period goes by months.
 MOST_DAYS = 92
+
+#: Two periods are compared where the books hold more than this share of both.
+NEARLY_ALL = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +165,26 @@ class Document:
     methods: tuple[MethodShare, ...] | None = None
     closed_s: float | None = None  # when the month was closed; None: it is open
     as_of_s: float | None = None  # the books as they were then; None: as they are
+    accounted: float = 1.0  # the share of the period that the books hold; what is to come of it they do not
+
+    @property
+    def pue(self) -> float | None:
+        """The PUE as it was applied: weighted by the energy of each hour."""
+        return _ratio(self.total.facility_energy_j, self.total.it_energy_j)
+
+    @property
+    def intensity_g_per_kwh(self) -> float | None:
+        """The grid's intensity as it was applied, weighted likewise."""
+        return _ratio(self.total.co2e_location_g, self.total.facility_energy_j, J_PER_KWH)
+
+    @property
+    def market_g_per_kwh(self) -> float | None:
+        """The intensity by the site's contracts as it was applied, weighted likewise."""
+        return _ratio(self.total.co2e_market_g, self.total.facility_energy_j, J_PER_KWH)
 
     def comparable(self, other: Comparison) -> bool:
-        """Whether the books hold all of both periods: else the difference says nothing."""
-        return not self.not_accounted and other.accounted >= 1
+        """Whether the books hold nearly all of both periods: else the difference says nothing."""
+        return min(self.accounted, other.accounted) > NEARLY_ALL
 
 
 def make_document(
@@ -218,6 +237,7 @@ def make_document(
         budgets=_budgets(books, config, min(last, day_of(zone, now_s)), chosen, clusters),
         tree=branches(made.groups, parents_of(books, clusters)) if tree else (),
         closed_s=_closed_s(books, period),
+        accounted=_accounted(books, clusters, start_s, end_s),
     )
     if top is None:
         return document
@@ -238,8 +258,7 @@ def _compared(
 ) -> Comparison | None:
     """The total of another period; None where the books hold nothing of it."""
     start_s, end_s = period.bounds(zone)
-    missing_s = sum(gap.end_s - gap.start_s for gap in not_accounted(books, clusters, start_s, end_s))
-    accounted = 1 - missing_s / ((end_s - start_s) * len(clusters))  # exactly 1 where nothing is missing
+    accounted = _accounted(books, clusters, start_s, end_s)
     if accounted <= 0:
         return None
     days = period.first_day.isoformat(), period.last_day.isoformat()
@@ -247,6 +266,12 @@ def _compared(
     return Comparison(
         period, _adjusted(total, _adjustments(adjustments_in(books, *days, chosen=chosen), total)), accounted
     )
+
+
+def _accounted(books: Books, clusters: Sequence[str], start_s: float, end_s: float) -> float:
+    """The share of [start_s, end_s) that the books hold, over all clusters; exactly 1 where nothing is missing."""
+    missing_s = sum(gap.end_s - gap.start_s for gap in not_accounted(books, clusters, start_s, end_s))
+    return 1 - missing_s / ((end_s - start_s) * len(clusters))
 
 
 def _adjustments(found: Sequence[Adjusted], total: Sums) -> tuple[Adjustment, ...]:
@@ -320,6 +345,10 @@ def _budgets(
         and (period := period_of(budget, f"{day:%Y-%m}")) is not None
     ]
     return tuple(standings(books, asked, config.site.zone, config.clusters))
+
+
+def _ratio(part: float | None, whole: float | None, unit: float = 1.0) -> float | None:
+    return None if part is None or not whole else part / whole * unit
 
 
 def _known_sum(values: Iterable[float | None]) -> float | None:

@@ -233,7 +233,14 @@ _KINDS: Mapping[str, str] = {"pue": "PUE", "location": "grid intensity", "market
 
 
 def _factors(document: Document) -> Iterator[str]:
-    """Each factor with who gave it: its share of the time, how much is estimated, when it was fetched."""
+    """The factors on average, and each with who gave it: for how much of the time, how much of it estimated, when."""
+    means = (
+        ("PUE {:.3g}", document.pue),
+        ("grid {:.3g} g/kWh", document.intensity_g_per_kwh),
+        ("contracts {:.3g} g/kWh", document.market_g_per_kwh),
+    )
+    if found := [said.format(mean) for said, mean in means if mean is not None]:
+        yield f"Applied, weighted by energy: {', '.join(found)}."
     for one in document.factors:
         said = [one.source]
         if one.basis and one.basis not in one.source:

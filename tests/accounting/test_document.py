@@ -187,11 +187,13 @@ def test_compared_with_the_period_before(books: Books, config: KnownSite) -> Non
     assert kwh(november.before.total.it_energy_j) == 6.25
     assert november.before.accounted == pytest.approx(2 / 31)
     assert not november.comparable(november.before)
+    assert november.accounted == pytest.approx(0.0)
     day = Period("days", date(2026, 10, 31), date(2026, 10, 31))
     last = document(books, config, day)
     assert last.before is not None
     assert (kwh(last.before.total.it_energy_j), last.before.accounted) == (3.75, 1.0)
     assert last.comparable(last.before)
+    assert last.accounted == 1.0
     narrowed = document(books, config, day, chosen=Chosen(accounts=["chem"])).before
     assert narrowed is not None
     assert kwh(narrowed.total.it_energy_j) == 2.0
@@ -199,7 +201,9 @@ def test_compared_with_the_period_before(books: Books, config: KnownSite) -> Non
 
 def test_the_time_to_come_is_not_missing(books: Books, config: KnownSite) -> None:
     """It is noon of 1 November, and the books end with October."""
-    assert document(books, config, NOVEMBER).not_accounted == (Stretch("alpha", START_S + 2 * DAY_S, NOW_S),)
+    found = document(books, config, NOVEMBER)
+    assert found.not_accounted == (Stretch("alpha", START_S + 2 * DAY_S, NOW_S),)
+    assert found.accounted == 0.0
 
 
 def test_quarantine_is_told_by_the_period_that_it_belongs_to(books: Books, config: KnownSite) -> None:
