@@ -12,7 +12,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from accounting.budgets import Standing
-from accounting.document import Adjustment, Comparison, Document, Period
+from accounting.document import NEARLY_ALL, Adjustment, Comparison, Document, Period
 from accounting.sections import Point
 from accounting.statement import water_l
 from scarbon import __version__
@@ -350,7 +350,7 @@ class Page:
     def _mean_before(self) -> float | None:
         """The period before, for a day or a month as the points are; None where the books lack some of it."""
         before = self.document.before
-        if before is None or before.accounted < 1:
+        if before is None or before.accounted < NEARLY_ALL:
             return None
         total = before.total.co2e_location_g if self.by_emissions else before.total.it_energy_j
         if total is None:
@@ -396,7 +396,7 @@ class Page:
         )
         show = language.mass if self.by_emissions else language.energy
         label = language.labelled(label, language.period(comparison.period))
-        if comparison.accounted < 1:
+        if comparison.accounted < NEARLY_ALL:
             known = language.text("%(share)s of it is in the books", share=language.share(comparison.accounted))
             return Fact(label, show(then), known)
         if not self.document.comparable(comparison) or now is None or not then:

@@ -159,10 +159,11 @@ def test_every_source_is_named_and_every_number_leads_to_one() -> None:
 
 
 def test_gaps_are_told_and_forbid_a_comparison() -> None:
-    gap = Stretch("alpha", documents.at(2026, 10, 30, 23), documents.at(2026, 10, 31, 2))
+    """A day of 31 is more than the hundredth that a comparison may lack."""
+    gap = Stretch("alpha", documents.at(2026, 10, 29, 23), documents.at(2026, 10, 30, 23))
     text = made(replace(documents.month(), not_accounted=(gap,))).text
     assert "Period before: September 2026\n710.0\xa0kg\nA year" in text
-    assert "Not accounted yet, and in no figure: alpha, 31 Oct 2026, 00:00 to 31 Oct 2026, 03:00." in text
+    assert "Not accounted yet, and in no figure: alpha, 30 Oct 2026, 00:00 to 31 Oct 2026, 00:00." in text
     assert "2 rows of the sources could not be understood and are in quarantine." in text
 
 
