@@ -140,6 +140,7 @@ def _job_rows(books: Books, chosen: JobFilter) -> Iterator[Row]:
         for row in rows:
             key = (row["cluster"], row["job_id"])
             newest[key] = max(newest.get(key, 0), row["submit_s"])
+    adjusted = _adjusted(books, rows)
     for row in sorted(rows, key=_order):
         if not chosen.duplicates and newest[row["cluster"], row["job_id"]] != row["submit_s"]:
             continue
@@ -147,7 +148,24 @@ def _job_rows(books: Books, chosen: JobFilter) -> Iterator[Row]:
             continue
         if chosen.tags and not set(chosen.tags) <= parse_tags(row["comment"]).items():
             continue
-        yield row
+        yield row if row["attempt_id"] not in adjusted else _with_adjustments(row, adjusted[row["attempt_id"]])
+
+
+def _adjusted(books: Books, rows: Sequence[Row]) -> dict[int, Row]:
+    """What was found out about these runs after their months were closed: a job's figures have it, as one is whole."""
+    found: dict[int, Row] = {}
+    if books.rows("SELECT 1 AS there FROM adjustments LIMIT 1"):
+        ids = [str(row["attempt_id"]) for row in rows]
+        for first in range(0, len(ids), _MOST_IDS):
+            sql = _ADJUSTED.format(ids=", ".join(ids[first : first + _MOST_IDS]))
+            found |= {row["attempt_id"]: row for row in books.rows(sql)}
+    return found
+
+
+def _with_adjustments(row: Row, adjusted: Row) -> dict[str, Any]:
+    """A run's figures with the adjustments to them; what is not known stays so. Its times are as it was closed."""
+    changed = {name: adjusted[name] for name in _ADJUSTABLE if adjusted[name]}
+    return {**dict(row), **{name: (row[name] or 0.0) + change for name, change in changed.items()}}
 
 
 def _nodes(row: Row) -> set[str]:
@@ -204,6 +222,16 @@ _PARTS = ", ".join(
 
 #: The names of these parts: what of a job's row is a sum over its days, or the worst of them.
 _SUMS = re.findall(r" AS (\w+)", _PARTS)
+
+_ADJUSTABLE = ("gpu_energy_j", "host_energy_j", "facility_j", "location_g", "market_g", "embodied_g")
+_ADJUSTED = """
+SELECT d.attempt_id, SUM(CASE WHEN m.kind = 'gpu' THEN d.energy_j END) AS gpu_energy_j,
+       SUM(CASE WHEN m.kind = 'host' THEN d.energy_j END) AS host_energy_j, SUM(d.facility_j) AS facility_j,
+       SUM(d.location_g) AS location_g, SUM(d.market_g) AS market_g, SUM(d.embodied_g) AS embodied_g
+FROM adjustments d JOIN meters m ON m.meter_id = d.meter_id
+WHERE d.attempt_id IN ({ids}) GROUP BY d.attempt_id
+"""
+_MOST_IDS = 1000  # in one query
 
 _SELECT = f"""
 SELECT a.*, {_PARTS}

@@ -286,6 +286,7 @@ adjustments = _table(
     Column("market_g", Double, nullable=False),
     Column("embodied_g", Double, nullable=False),
     Index("adjustments_by_day", "posted_day"),
+    Index("adjustments_by_attempt", "attempt_id"),
     Index("adjustments_by_slot", "slot_s"),
 )
 

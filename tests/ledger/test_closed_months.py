@@ -6,6 +6,7 @@ from dataclasses import astuple, replace
 
 import pytest
 
+from accounting.jobs import JobFilter, list_jobs
 from accounting.ledger.closing import By, close_month, reopen_month
 from accounting.ledger.errors import LedgerError
 from accounting.ledger.reading import Books
@@ -44,6 +45,9 @@ def test_a_closed_month_stays_and_the_difference_is_an_adjustment(place: Place) 
         assert ledger.post(again, RUN).posted == posted
         assert report(place) == before
     with Books(place.url, place.password) as books:
+        (listed,) = list_jobs(books, JobFilter())
+        assert listed.gpu_energy_j == pytest.approx(4800.0), "a job is whole: its figures have what was adjusted"
+        assert listed.co2e_location_g == pytest.approx(4800.0 * 1.2 / 3.6e6 * 100.0)
         (to,) = adjustments_to(books, *OCTOBER)
         assert adjustments_in(books, *EVER) == [to]
         (month,) = months(books)

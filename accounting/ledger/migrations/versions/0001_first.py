@@ -205,6 +205,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("adjustment_id", name="adjustments_pkey"),
         **MARIADB,
     )
+    op.create_index("adjustments_by_attempt", "adjustments", ["attempt_id"])
     op.create_index("adjustments_by_day", "adjustments", ["posted_day"])
     op.create_index("adjustments_by_slot", "adjustments", ["slot_s"])
     op.create_table(
