@@ -96,9 +96,10 @@ def test_what_is_used_and_where_the_pace_leads(ledger: Ledger, here: Place) -> N
 def test_a_limit_is_passed_by_more_than_it(ledger: Ledger, here: Place, limit: float, status: str) -> None:
     """120 g are used; from 80 % on it is said, and that is 150 g."""
     post(ledger, 0, 24, used(PHYS, 0))
-    (found,) = stands(here, budget(limit=limit))
+    found, all_of_it = stands(here, budget(limit=limit), budget(measure="it_energy_j", limit=KWH_J))
     assert found.status == status
     assert found.passed_on is None or found.status != "passed"
+    assert (all_of_it.used, all_of_it.status) == (KWH_J, "near")
 
 
 def test_the_accounts_below_count_and_no_other(ledger: Ledger, here: Place) -> None:
