@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
 
+from accounting.clock import day_of, day_start
 from accounting.jobs import JobUsage
 from accounting.ledger.reading import Books, Row, one_of
 from accounting.model import FactorSlot
@@ -47,8 +50,28 @@ def shares_of_energy(books: Books, jobs: Iterable[JobUsage]) -> list[SourceShare
         values: dict[str, object] = {}
         chosen = one_of("a.job_id", ids[first : first + _MOST], values)
         found = books.rows(_BY_ENERGY.format(chosen=chosen), values)
+        found += _of_purged_days(books, chosen, values)
         rows += [row for row in found if (row["cluster"], row["job_id"], row["submit_s"]) in wanted]
     return _shares(rows)
+
+
+def _of_purged_days(books: Books, chosen: str, values: Mapping[str, object]) -> Iterator[Row]:
+    """As `_BY_ENERGY`, for days whose hours were purged: a job's energy is taken to be even over the day."""
+    purged_s = books.purged_before_s
+    if purged_s is None:
+        return
+    zone = ZoneInfo(books.zone)
+    before = day_of(zone, purged_s).isoformat()
+    of_day: dict[tuple[str, str], list[Row]] = {}
+    for used in books.rows(_DAYS.format(chosen=chosen), {**values, "before": before}):
+        place = used["cluster"], used["day"]
+        if place not in of_day:
+            day = date.fromisoformat(used["day"])
+            start_s, end_s = day_start(zone, day), day_start(zone, day + timedelta(days=1))
+            period = {"start_s": start_s, "end_s": end_s, "cluster": used["cluster"], "hours": (end_s - start_s) / 3600}
+            of_day[place] = books.rows(_EVEN.format(chosen=" AND f.cluster = :cluster"), period)
+        for row in of_day[place]:
+            yield {**dict(row), **dict(used), "weight": row["weight"] * used["energy_j"]}
 
 
 def applied(books: Books, cluster: str, kind: str, start_s: float, end_s: float) -> list[FactorSlot]:
@@ -95,6 +118,15 @@ SELECT {_COLUMNS}, SUM(f.end_s - f.start_s) AS weight, MAX(f.retrieved_s) AS ret
 FROM factors f
 WHERE f.superseded_by IS NULL AND f.slot_s >= :start_s AND f.slot_s < :end_s{{chosen}}
 GROUP BY {_COLUMNS}
+"""
+
+_EVEN = _BY_TIME.replace("SUM(f.end_s - f.start_s) AS weight", "SUM(f.end_s - f.start_s) / :hours AS weight")
+
+_DAYS = """
+SELECT a.cluster, a.job_id, a.submit_s, u.day, SUM(u.energy_j) AS energy_j
+FROM attempts a JOIN usage_days u ON u.attempt_id = a.attempt_id
+WHERE u.day < :before AND u.energy_j IS NOT NULL AND {chosen}
+GROUP BY a.cluster, a.job_id, a.submit_s, u.day
 """
 
 _BY_ENERGY = f"""

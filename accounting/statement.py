@@ -7,11 +7,13 @@ jobs that are in the sums: a part of the emissions is not the emissions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from math import hypot
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
+from accounting.clock import day_of
 from accounting.factors import SourceShare, shares_of_energy
 from accounting.jobs import JobUsage
 from accounting.ledger.reading import Books, one_of
@@ -249,12 +251,35 @@ def _doubt(books: Books, rows: Sequence[Used]) -> EnergyDoubt:
     for one in rows:
         sharing_j[one.job] += one.sharing_j
     return EnergyDoubt(
-        sensor_j=hypot(*by_meter_j.values()),
+        sensor_j=hypot(*by_meter_j.values()) + _purged_sensor_j(books, jobs),
         edges_j2=sum(row.edges_j2 for row in rows),
         sharing_j=hypot(*sharing_j.values()),
         modelled_j=sum(row.modelled_j for row in rows),
     )
 
+
+def _purged_sensor_j(books: Books, jobs: Collection[JobKey]) -> float:
+    """The same of days whose hours were purged: by which meters is gone, so all of them may be off the same way."""
+    purged_s = books.purged_before_s
+    if purged_s is None:
+        return 0.0
+    sensor_j = 0.0
+    ids = sorted({job_id for _, job_id, _ in jobs})
+    for first in range(0, len(ids), _MOST):
+        values: dict[str, object] = {"day": day_of(ZoneInfo(books.zone), purged_s).isoformat()}
+        chosen = one_of("a.job_id", ids[first : first + _MOST], values)
+        for row in books.rows(_PURGED.format(chosen=chosen), values):
+            if (row["cluster"], row["job_id"], row["submit_s"]) in jobs:
+                sensor_j += row["sensor_j"] or 0.0
+    return sensor_j
+
+
+_PURGED = """
+SELECT a.cluster, a.job_id, a.submit_s, SUM(u.sensor_j) AS sensor_j
+FROM attempts a JOIN usage_days u ON u.attempt_id = a.attempt_id
+WHERE u.day < :day AND {chosen}
+GROUP BY a.cluster, a.job_id, a.submit_s
+"""
 
 _BY_METER = """
 SELECT a.cluster, a.job_id, a.submit_s, u.meter_id, SUM(u.energy_j) AS energy_j

@@ -10,6 +10,7 @@ import click
 
 from accounting.ledger.reading import Books
 from scarbon.errors import WrongUseError
+from scarbon.secrets import pseudonyms_of
 from scarbon.site import open_books, open_ledger, site
 from scarbon.times import midnight, window
 from site_config.secrets import read_secret
@@ -54,6 +55,13 @@ Examples:
   scarbon ledger backup /backup/books-before-purge.db
   scarbon ledger purge --before 2025-01-01 --dry-run
   scarbon ledger purge --before 2025-01-01
+"""
+
+ANONYMISE = """\b
+Examples:
+  (umask 077; head -c 32 /dev/urandom | base64 > /etc/scarbon/salt)      once, and keep it
+  scarbon ledger anonymise --salt /etc/scarbon/salt published.db
+  scarbon ledger anonymise --salt /etc/scarbon/salt --accounts published.db
 """
 
 
@@ -166,6 +174,10 @@ def import_(config_option: str | None, /, from_url: str, password_file: Path | N
         click.echo(f"{sum(counts.values())} rows of {source.address.shown}, read back and compared", err=True)
 
 
+def _asked_of_a_person() -> bool:
+    return sys.stdin.isatty()
+
+
 def _password(kept: Ledger) -> str | None:
     return read_secret(kept.password_file, kept.password_env)
 
@@ -185,7 +197,7 @@ def purge(config_option: str | None, /, before: str, dry_run: bool, yes: bool) -
     from accounting.ledger.purging import purge as purge_hours
 
     config = site(config_option)
-    if not (dry_run or yes) and not sys.stdin.isatty():
+    if not (dry_run or yes or _asked_of_a_person()):
         raise WrongUseError("there is nobody to be asked", "say --dry-run to look, or --yes to purge")
     with open_books(config) as books:
         plan = plan_purge(books, midnight(before, config.site.zone))
@@ -205,3 +217,23 @@ def purge(config_option: str | None, /, before: str, dry_run: bool, yes: bool) -
     finally:
         kept.close()
     click.echo(f"All before {plan.before} has sums only.", err=True)
+
+
+@ledger.command(epilog=ANONYMISE)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--salt", type=click.Path(path_type=Path), required=True, help="The file of the secret for pseudonyms.")
+@click.option("--accounts", is_flag=True, help="Replace the names of accounts and WCKeys, too.")
+@click.option("-f", "--force", is_flag=True, help="Replace the file, if it is there.")
+@click.pass_obj
+def anonymise(config_option: str | None, /, file: Path, salt: Path, accounts: bool, force: bool) -> None:
+    """Copy the books into FILE for publication: users by pseudonyms, without names and comments of jobs.
+
+    The same secret gives the same person the same pseudonym each time. FILE is an SQLite ledger; the books are left
+    as they are. Clusters, partitions, nodes and times stay.
+    """
+    from accounting.ledger.anonymising import anonymise as copy_without_names
+
+    pseudonyms = pseudonyms_of(salt, accounts=accounts)
+    with open_books(site(config_option)) as books:
+        counts = copy_without_names(books, file, pseudonyms, force=force)
+    click.echo(f"{file}: {counts['attempts']} jobs of {counts['payers']} payers", err=True)
