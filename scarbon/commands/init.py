@@ -57,6 +57,10 @@ grid:
   location: [{{source: static}}]
   # What your contracts say of your electricity, for the market-based figure of GHG Protocol's Scope 2:
   # market: {{factor_g_per_kwh: 12, coverage: 0.8, residual_mix_g_per_kwh: 60}}
+
+# What accounts may use or emit in a month or a year (docs/budgets.md), and how their pages are mailed (docs/mail.md):
+# budgets: [{{account: phys, period: year, kgco2e: 1200}}]
+# mail: {{from: hpc@example.org, sendmail: /usr/sbin/sendmail, domain: example.org}}
 """
 
 GPU = """\

@@ -38,6 +38,21 @@ def test_without_questions_it_takes_what_it_finds(tmp_path: Path) -> None:
     assert config.grid.zone == "CHE"
 
 
+def test_the_commented_lines_can_be_taken_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    assert scarbon("init", "--yes", "-o", path).code == 0
+    text = path.read_text(encoding="utf-8")
+    for key in ("  market", "budgets", "mail"):
+        commented = f"{key[: len(key) - len(key.lstrip())]}# {key.lstrip()}: "
+        assert text.count(commented) == 1, key
+        text = text.replace(commented, f"{key}: ")
+    path.write_text(text, encoding="utf-8")
+    config = load(path)
+    assert config.mail is not None
+    assert [budget.account for budget in config.budgets] == ["phys"]
+    assert config.grid.market is not None
+
+
 def test_the_answers_are_in_the_file(tmp_path: Path) -> None:
     done = init(
         tmp_path, "Institut für #1: Physik", "Asia/Kathmandu", "on", "NPL", "1.35", "y", "https://prometheus.example:9090",
