@@ -286,12 +286,19 @@ def _adjustments(found: Sequence[Adjusted], total: Sums) -> tuple[Adjustment, ..
 
 
 def _adjusted(total: Sums, adjustments: Sequence[Adjustment]) -> Sums:
-    """The total with what the adjustments add to it; its interval moves along."""
+    """The total with what the adjustments add to it; its interval moves along.
+
+    A figure that is unknown stays so; where nothing at all was used, it is what the adjustments say.
+    """
+    nothing = total.it_energy_j is None
     for one in adjustments:
-        added: dict[str, Any] = {
-            name: None if (figure := getattr(total, name)) is None else figure + (getattr(one.sums, name) or 0.0)
-            for name in ADDED
-        }
+        added: dict[str, Any] = {}
+        for name in ADDED:
+            figure, more = getattr(total, name), getattr(one.sums, name)
+            if figure is not None:
+                added[name] = figure + (more or 0.0)
+            elif nothing:
+                added[name] = more
         for end in ("co2e_low_g", "co2e_high_g"):
             if (figure := getattr(total, end)) is not None:
                 added[end] = max(figure + (one.sums.co2e_location_g or 0.0), 0.0)

@@ -104,6 +104,10 @@ def refuse_empty(books: Books, config: KnownSite, period: Period, clusters: Sequ
     booked = [stretch for cluster in clusters for stretch in books.booked(cluster)]
     if any(a < end_s and b > start_s for a, b in booked):
         return
+    days = {"first": period.first_day.isoformat(), "last": period.last_day.isoformat()}
+    adjusted = "SELECT 1 AS there FROM adjustments WHERE posted_day >= :first AND posted_day <= :last LIMIT 1"
+    if books.rows(adjusted, days):
+        return
     of = "" if len(clusters) == len(config.clusters) else f" on {', '.join(clusters)}"
     if not booked:
         raise UserError(f"nothing is accounted yet{of}", "run scarbon collect first")

@@ -32,6 +32,8 @@ Examples:
   scarbon restate --list
 """
 
+KINDS = ("pue", "location", "market")
+
 #: The figures of `accounting.restated.Amounts`, for people.
 FIGURES: dict[str, tuple[str, Ladder]] = {
     "it_energy_j": ("IT energy", ENERGY_J),
@@ -160,10 +162,10 @@ def _print(config: SiteConfig, one: Restated, dry_run: bool) -> None:
     """The difference by account, a block for each figure that changes."""
     span = f"{_shown(config, one.start_s)} to {_shown(config, one.end_s)}"
     click.echo(f"{one.cluster}, {span} ({config.site.timezone})")
-    for side, factors in (("before", one.old_factors), ("now", one.new_factors)):
-        for factor in factors:
-            unit = "" if factor.kind == "pue" else " g/kWh"
-            click.echo(f"  {factor.kind:<9} {side:<7} {factor.mean:>9.4g}{unit:<7} {factor.source}")
+    sides = [("before", factor) for factor in one.old_factors] + [("now", factor) for factor in one.new_factors]
+    for side, factor in sorted(sides, key=lambda pair: KINDS.index(pair[1].kind)):
+        unit = "" if factor.kind == "pue" else " g/kWh"
+        click.echo(f"  {factor.kind:<9} {side:<7} {factor.mean:>9.4g}{unit:<7} {factor.source}")
     for name, (label, ladder) in FIGURES.items():
         lines = [line for line in one.lines if getattr(line.old, name) or getattr(line.new, name)]
         if any(getattr(line.difference, name) for line in lines) and one.changes:

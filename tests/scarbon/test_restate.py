@@ -194,6 +194,10 @@ def test_a_month_is_closed_restated_and_asked_as_of_before(mine: Site) -> None:
     assert adjusted["reason"] == WHY
     assert adjusted["co2e_location_g"] == pytest.approx(before["co2e_location_g"] * 0.25, rel=1e-9)
     assert "closed" in mine.good("period", "list").out
+    this = mine.good("report", "--format", "json").json
+    assert this["total"]["co2e_location_g"] == pytest.approx(adjusted["co2e_location_g"])
+    assert [(one["of"], one["reason"]) for one in this["adjustments"]] == [("2026-09", WHY)]
+    assert [one["reason"] for one in after["adjusted_later"]] == [WHY]
     mine.good("period", "reopen", "2026-09", "--why", "a wrong PUE")
     mine.good(*restate(mine, "--yes"))
     assert mine.good(*month).json["total"]["facility_energy_j"] == pytest.approx(before["facility_energy_j"] * 1.25)
