@@ -110,12 +110,14 @@ class Page:
         sums = document.total
         if sums.co2e_location_g is None:
             return Fact(language.text("IT energy"), language.energy(sums.it_energy_j))
-        interval = ""
+        notes = []
         if sums.co2e_low_g is not None and sums.co2e_high_g is not None:
             low, high = language.mass(sums.co2e_low_g), language.mass(sums.co2e_high_g)
-            interval = language.text("95%% interval: %(low)s to %(high)s", low=low, high=high)
+            notes.append(language.text("95%% interval: %(low)s to %(high)s", low=low, high=high))
+        if document.intensity_g_per_kwh is not None:
+            notes.append(self._intensity(document.intensity_g_per_kwh))
         label = language.text("Emissions from electricity, location-based")
-        return Fact(label, self._emissions(sums.co2e_location_g), interval, "location")
+        return Fact(label, self._emissions(sums.co2e_location_g), "; ".join(notes), "location")
 
     @cached_property
     def comparisons(self) -> tuple[Fact, ...]:
@@ -138,13 +140,13 @@ class Page:
             Fact(
                 language.text("Energy at the facility"),
                 language.energy(sums.facility_energy_j),
-                language.text("IT energy %(energy)s × PUE", energy=language.energy(sums.it_energy_j)),
+                self._it_energy(),
                 "pue",
             ),
             Fact(
                 language.text("Emissions, market-based"),
                 self._emissions(sums.co2e_market_g),
-                language.text("by the site’s electricity contracts"),
+                self._by_contracts(),
                 "market",
             ),
             Fact(
@@ -379,6 +381,22 @@ class Page:
         if self.document.idle is None:
             return self.language.text("GPU time %(hours)s h", hours=said)
         return self.language.text("GPU time %(hours)s h, idle included", hours=said)
+
+    def _it_energy(self) -> str:
+        language, pue = self.language, self.document.pue
+        energy = language.energy(self.document.total.it_energy_j)
+        if pue is None:
+            return language.text("IT energy %(energy)s", energy=energy)
+        return language.text("IT energy %(energy)s × PUE %(pue)s", energy=energy, pue=language.number(pue, 2))
+
+    def _by_contracts(self) -> str:
+        said = self.language.text("by the site’s electricity contracts")
+        intensity = self.document.market_g_per_kwh
+        return said if intensity is None else f"{said}; {self._intensity(intensity)}"
+
+    def _intensity(self, g_per_kwh: float) -> str:
+        figure = self.language.number(g_per_kwh, 0 if g_per_kwh >= 100 else 1)
+        return self.language.text("on average %(intensity)s g CO₂e/kWh", intensity=figure)
 
     def _emissions(self, mass_g: float | None) -> str:
         return (

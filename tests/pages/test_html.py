@@ -62,7 +62,9 @@ def test_the_first_figure_is_the_total_with_its_comparison() -> None:
     )  # fmt: skip
     text = made(document).text
     assert "50.00\xa0kg\xa0CO₂e" in text
-    assert "95% interval: 42.50\xa0kg to 57.50\xa0kg" in text  # 34 and 46 g/kWh
+    assert "95% interval: 42.50\xa0kg to 57.50\xa0kg; on average 40.0 g CO₂e/kWh" in text  # 34 and 46 g/kWh
+    assert "IT energy 1.000\xa0MWh × PUE 1.25" in text
+    assert "by the site’s electricity contracts; on average 12.0 g CO₂e/kWh" in text
     assert "Period before: September 2026\n25% more\nagainst 40.00\xa0kg" in text
     assert "A year earlier: October 2025\n20% less\nagainst 62.50\xa0kg" in text
     assert "1.250\xa0MWh" in text  # at the facility
@@ -161,7 +163,7 @@ def test_every_source_is_named_and_every_number_leads_to_one() -> None:
 def test_gaps_are_told_and_forbid_a_comparison() -> None:
     """A day of 31 is more than the hundredth that a comparison may lack."""
     gap = Stretch("alpha", documents.at(2026, 10, 29, 23), documents.at(2026, 10, 30, 23))
-    text = made(replace(documents.month(), not_accounted=(gap,))).text
+    text = made(replace(documents.month(), not_accounted=(gap,), accounted=30 / 31)).text
     assert "Period before: September 2026\n710.0\xa0kg\nA year" in text
     assert "Not accounted yet, and in no figure: alpha, 30 Oct 2026, 00:00 to 31 Oct 2026, 00:00." in text
     assert "2 rows of the sources could not be understood and are in quarantine." in text
