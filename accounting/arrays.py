@@ -26,8 +26,12 @@ def distinct(values: NDArray[Number]) -> tuple[NDArray[Number], Indices]:
     """
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    new = np.append(True, ordered[1:] != ordered[:-1])[: values.size]
+    again = ordered[1:] == ordered[:-1]
     place = np.empty(values.size, dtype=np.intp)
+    if not again.any():
+        place[order] = np.arange(values.size)
+        return ordered, place
+    new = np.append(True, ~again)
     place[order] = np.cumsum(new) - 1
     return ordered[new], place
 
@@ -39,8 +43,9 @@ def last_before(ordered: Floats, values: Floats) -> Indices:
     only where that is wrong it is searched for. That takes a quarter of the time.
     """
     per_unit = (ordered.size - 1) / (ordered[-1] - ordered[0])
-    place: Indices = ((values - ordered[0]) * per_unit + 0.1).astype(np.intp)  # rather one too many, which is mended next
-    np.clip(place, 0, ordered.size - 2, out=place)
+    # Rather one too many: that is mended below.
+    place: Indices = ((values - ordered[0]) * per_unit + 0.1).astype(np.intp)
+    place = np.minimum(np.maximum(place, 0), ordered.size - 2)
     place -= ordered[place] > values
     wrong = (ordered[place] > values) | (ordered[place + 1] <= values)
     place[wrong] = np.searchsorted(ordered, values[wrong], side="right") - 1

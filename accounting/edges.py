@@ -151,7 +151,7 @@ def levels_of(time_s: Floats, energy_j: Floats, stretches: Stretches, window_of_
     last = np.append(window_of_edge, time_s.size - 1)
     first_s, last_s = time_s[first], np.append(sample_s, time_s[-1])
     reach_s = np.where(stretches.held, REACH_S, IDLE_REACH_S)
-    near_start, near_end = windows_of(time_s, np.stack((first_s + reach_s, last_s - reach_s)))
+    near_start, near_end = windows_of(time_s, np.array((first_s + reach_s, last_s - reach_s)))
     near_end += time_s[near_end] < last_s - reach_s
     # At least one window, where there is one.
     near_start = np.minimum(last, np.maximum(near_start, first + 1))
