@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -120,7 +121,7 @@ def report(
     chosen = Chosen(
         clusters=chosen_names,
         accounts=_accounts(books, present, names(accounts), tree),
-        users=_known(names(user), _people(books, present), "user"),
+        users=_known(names(user), _people(books), "user"),
     )
     refuse_empty(books, config, period, present)
     if by.startswith("tag:"):
@@ -187,6 +188,8 @@ def _mail(
 
 def _put(made: str | bytes, output: Path | None) -> None:
     if output is None:
+        if isinstance(made, bytes) and sys.stdout.isatty():
+            raise WrongUseError("a terminal cannot show this format", "write it into a file with -o")
         click.echo(made, nl=False)
     elif isinstance(made, str):
         output.write_text(made, encoding="utf-8")
@@ -207,7 +210,7 @@ def _accounts(books: Books, clusters: Sequence[str], wanted: list[str] | None, t
     return list(dict.fromkeys([*found, *branches]))
 
 
-def _people(books: Books, clusters: Sequence[str]) -> set[str]:
+def _people(books: Books) -> set[str]:
     """Those who have jobs in the books, and those who belong to an account."""
     rows = books.rows("SELECT DISTINCT user_name FROM payers UNION SELECT DISTINCT user_name FROM members")
     return {row["user_name"] for row in rows if row["user_name"]}

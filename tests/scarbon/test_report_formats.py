@@ -164,6 +164,26 @@ def test_json_has_one_row_for_one_key_and_no_words(sites: dict[str, Site]) -> No
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_branch_of_the_tree_alone(sites: dict[str, Site]) -> None:
+    """Science has no jobs of its own: with --tree it is phys (390 g) and chem (240 g), without it nothing."""
+    found = report(sites["plain"], "--format", "json", "-A", "science", "--tree").json
+    assert found["meta"]["accounts"] == ["science", "chem", "phys"]
+    assert [(one["account"], one["depth"]) for one in found["tree"]] == [("science", 0), ("phys", 1), ("chem", 1)]
+    assert found["tree"][0]["sums"]["co2e_location_g"] == pytest.approx(630)
+    assert found["total"]["co2e_location_g"] == pytest.approx(630)
+    alone = report(sites["plain"], "--format", "json", "-A", "science").json
+    assert (alone["groups"], alone["total"]["jobs"]) == ([], 0)
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "json", "md", "html"])
+def test_into_a_file(sites: dict[str, Site], tmp_path: Path, format_: str) -> None:
+    path = tmp_path / "report"
+    assert report(sites["plain"], "--format", format_, "-o", str(path)).out == ""
+    assert path.read_text(encoding="utf-8") == report(sites["plain"], "--format", format_).out
+    line = sites["plain"].scarbon("report", "--month", "2026-10", "-o", str(tmp_path / "no" / "where")).refused()
+    assert str(tmp_path / "no" / "where") in line
+
+
 def keys(found: Any) -> set[str]:
     """Every key of an object, with its way."""
     if isinstance(found, dict):
