@@ -326,7 +326,7 @@ class Runs:
 
 _ALL_RUNS = """
 SELECT a.cluster, a.job_id, a.submit_s, a.label, a.user_name, a.account, a.partition_name, a.name, a.state, a.gpus,
-       SUM(CASE WHEN u.kind = 'gpu' THEN u.held_s ELSE 0 END) AS held_s,
+       SUM(CASE WHEN u.kind = 'gpu' THEN u.held_s ELSE 0.0 END) AS held_s,
        SUM(CASE WHEN u.kind = 'gpu' THEN u.measured_s ELSE 0 END) AS measured_s,
        SUM(u.energy_j) AS energy_j, SUM(u.location_g) AS location_g,
        COUNT(CASE WHEN u.energy_j <> 0 AND u.location_g IS NULL THEN 1 END) AS unknown
@@ -341,7 +341,7 @@ ORDER BY a.submit_s
 
 _LOST = """
 SELECT a.state, COUNT(DISTINCT a.attempt_id) AS runs,
-       SUM(CASE WHEN u.kind = 'gpu' THEN u.held_s ELSE 0 END) AS held_s,
+       SUM(CASE WHEN u.kind = 'gpu' THEN u.held_s ELSE 0.0 END) AS held_s,
        SUM(u.energy_j) AS energy_j, SUM(u.location_g) AS location_g,
        COUNT(CASE WHEN u.energy_j <> 0 AND u.location_g IS NULL THEN 1 END) AS unknown
 FROM {of_runs}
