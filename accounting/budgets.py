@@ -257,7 +257,7 @@ def _sums(books: Books, sql: str, months: Collection[str], accounts: Collection[
     """The months' sums by cluster and account."""
     if not months or not accounts:
         return []
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"first_day": f"{min(months)}-01", "last_day": f"{max(months)}-31"}
     where = one_of("m.month", sorted(months), values)
     if len(accounts) <= _MANY:
         where += f" AND {one_of('p.account', sorted(accounts), values)}"
@@ -281,7 +281,10 @@ GROUP BY m.month, p.cluster, p.account
 # What was found out in a month about closed ones before it is in that month's total, as in its report.
 _ADJUSTED = f"""
 SELECT m.month, p.cluster, p.account, {_COLUMN_SUMS}
-FROM (SELECT SUBSTR(posted_day, 1, 7) AS month, payer_id, {", ".join(_COLUMNS.values())} FROM adjustments) m
+FROM (
+  SELECT SUBSTR(posted_day, 1, 7) AS month, payer_id, {", ".join(_COLUMNS.values())}
+  FROM adjustments WHERE posted_day >= :first_day AND posted_day <= :last_day
+) m
 JOIN payers p ON p.payer_id = m.payer_id
 WHERE {{where}}
 GROUP BY m.month, p.cluster, p.account

@@ -141,6 +141,7 @@ def test_each_account_s_page_goes_to_those_who_coordinate_it(site: Site, box: Bo
     ]  # fmt: skip
     ((sent_s, digest),) = query(site.ledger, "SELECT sent_s, digest FROM mailings WHERE account = ?", first)
     assert began_s <= sent_s <= time.time()
+    assert all(len(line) <= 998 for raw in box.raw for line in raw.split(b"\r\n"))  # RFC 5322, 2.1.1
     assert digest == hashlib.sha256(html.replace("\r\n", "\n").encode()).hexdigest()
 
 
