@@ -24,20 +24,21 @@ def _blocks(page: Page) -> Iterator[str]:
     say = page.language.text
     yield f"# {_plain(page.title)}"
     yield f"**{_plain(page.site)}**, {_plain(page.period)}"
-    yield _facts(page.scope)
+    yield _facts(page, page.scope)
     total = page.total
-    yield f"**{_plain(total.label)}: {_plain(total.value)}**" + (f" ({_plain(total.note)})" if total.note else "")
+    said = _plain(page.language.labelled(total.label, total.value))
+    yield f"**{said}**" + (f" ({_plain(total.note)})" if total.note else "")
     if page.equivalent:
         yield _plain(page.equivalent)
     if page.notices:
         yield "\n".join(f"> {_plain(notice)}  " for notice in page.notices)
     if page.comparisons:
-        yield _facts(page.comparisons)
-    yield _facts(page.facts)
+        yield _facts(page, page.comparisons)
+    yield _facts(page, page.facts)
     if page.budgets:
         yield f"## {say('Budgets')}"
         yield "\n".join(
-            f"- {_plain(one.account)}: {_plain(one.text)}" + (f". {_plain(one.expected)}" if one.expected else "")
+            f"- {_plain(one.account)} – {_plain(one.text)}" + (f". {_plain(one.expected)}" if one.expected else "")
             for one in page.budgets
         )
     yield f"## {say('Where it went')}"
@@ -53,10 +54,10 @@ def _blocks(page: Page) -> Iterator[str]:
         yield say("What the meters say and what none of them saw make jobs and idle time.")
     if page.methods:
         yield f"## {say('How these figures were found')}"
-        yield _facts(page.methods)
+        yield _facts(page, page.methods)
     if page.sources:
         yield f"## {say('Sources')}"
-        yield "\n".join(f"{one.number}. {_plain(one.label)}: {_plain(one.text)}" for one in page.sources)
+        yield "\n".join(f"{one.number}. {_plain(page.language.labelled(one.label, one.text))}" for one in page.sources)
     yield _plain(page.made)
     if page.footer:
         yield _plain(page.footer)
@@ -75,9 +76,9 @@ def _of_jobs(page: Page) -> Iterator[str]:
             yield _plain(page.hardly_used)
 
 
-def _facts(facts: Sequence[Fact]) -> str:
+def _facts(page: Page, facts: Sequence[Fact]) -> str:
     return "\n".join(
-        f"- {_plain(fact.label)}: {_plain(fact.value)}" + (f" ({_plain(fact.note)})" if fact.note else "")
+        f"- {_plain(page.language.labelled(fact.label, fact.value))}" + (f" ({_plain(fact.note)})" if fact.note else "")
         for fact in facts
     )
 
