@@ -166,6 +166,27 @@ def test_a_gpu_that_was_left_idle_is_named(mine: Site, measured: str) -> None:
     assert f"Held and left idle: 1 of {len(held)} GPUs" in text
 
 
+def test_what_was_purged_leaves_the_sums(mine: Site, measured: str) -> None:
+    """Of old months only the days are kept: who held which GPU, and what was applied hour by hour, is gone."""
+    before = card(mine, measured)
+    for table in ("usage_slots", "factors"):
+        change(mine.ledger, f"DELETE FROM {table}")
+    after = card(mine, measured)
+    assert (after["held"], after["factors"], after["power"], after["intensity_range"]) == ([], [], None, None)
+    assert {name: after[name] for name in before if name.startswith(("co2e", "gpu_e", "facility"))} == {
+        name: before[name] for name in before if name.startswith(("co2e", "gpu_e", "facility"))
+    }
+    assert "no longer kept hour by hour" in mine.good("show", "--no-plot", measured).out
+
+
+def test_a_job_that_never_began_has_used_nothing(mine: Site, measured: str) -> None:
+    change(mine.ledger, "UPDATE attempts SET start_s = NULL, state = 'CANCELLED' WHERE label = ?", measured)
+    text = mine.good("show", measured).out
+    assert re.search("began +never +it has used nothing", text)
+    assert "Energy" not in text
+    assert card(mine, measured)["it_energy_j"] is None
+
+
 # --- as of now
 
 
