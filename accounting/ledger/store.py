@@ -206,7 +206,7 @@ def _check_kept(connection: Connection, window: Window, zone: ZoneInfo) -> None:
     if purged_s is not None and window.slots_s[0] < float(purged_s):
         before = day_of(zone, float(purged_s))
         raise LedgerError(
-            f"{window.cluster}: the hours before {before} were purged, and cannot be accounted anew",
+            f"the hours before {before} were purged, and cannot be accounted anew",
             f"begin at {before}; nothing of this window was booked",
         )
 

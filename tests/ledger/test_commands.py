@@ -29,10 +29,15 @@ def moved(recorded: Site, place: Place, tmp_path: Path) -> Site:
     return site
 
 
+#: What goes with the clock on the wall, and not with the books.
+PASSING = ("made_s", "elapsed_s")
+
+
 def close(found: Any, expected: Any) -> bool:
     """The same document; figures that a database added up in another order may differ in their last digits."""
     if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(close(found[key], expected[key]) for key in expected)
+        kept = [key for key in expected if key not in PASSING]
+        return found.keys() == expected.keys() and all(close(found[key], expected[key]) for key in kept)
     if isinstance(expected, list):
         return len(found) == len(expected) and all(map(close, found, expected))
     if isinstance(expected, float):
