@@ -96,7 +96,9 @@ def restate(
             _print(declared, one, True)
         if not any(one.changes for one in found):
             return
-        click.confirm("Restate it?", abort=True, err=True)
+        if not click.confirm("Restate it?", err=True):
+            click.echo("the books are as they were", err=True)
+            return
         found = work.do(dry_run=False)
     if as_ == "json":
         _print_json(declared, found, dry_run)

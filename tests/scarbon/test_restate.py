@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.site import Site, query
+from tests.site import CHECKOUT, Site, query
 
 WHY = "final values"
 
@@ -209,3 +212,20 @@ def test_a_month_is_closed_restated_and_asked_as_of_before(mine: Site) -> None:
     then_j, before_j = ([job["facility_energy_j"] or 0.0 for job in jobs] for jobs in (listed["jobs"], jobs_before))
     assert any(before_j)
     assert then_j == pytest.approx(before_j, rel=1e-9)
+
+
+@pytest.mark.parametrize(("answer", "restated"), [("y", True), ("n", False), ("", False)])
+def test_on_a_terminal_it_is_asked(mine: Site, answer: str, restated: bool) -> None:
+    mine.change("pue: 1.2", "pue: 1.5")
+    before = mine.tables()
+    master, slave = os.openpty()
+    command = [sys.executable, "-W", "error", "-m", "scarbon", "--config", str(mine.config), *restate(mine)]
+    os.write(master, f"{answer}\n".encode())
+    done = subprocess.run(command, stdin=slave, capture_output=True, text=True, cwd=CHECKOUT, timeout=100, check=False)
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == 0, done
+    assert "would be superseded" in done.stdout
+    assert ("were superseded" in done.stdout) == restated
+    assert ("the books are as they were" in done.stderr) != restated
+    assert (mine.tables() == before) != restated
