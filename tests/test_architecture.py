@@ -53,7 +53,8 @@ ARITHMETIC_MAY_IMPORT = {
 #: Imports that cost more than a user's patience at each call.
 HEAVY = (
     "numpy", "polars", "pandas", "matplotlib", "fastapi", "uvicorn", "sqlalchemy", "alembic", "requests", "urllib3",
-    "prometheus_api_client", "prometheus_client", "rich", "jinja2", "plotext", "ClusterShell", "pyslurm",
+    "prometheus_api_client", "prometheus_client", "rich", "jinja2", "babel", "weasyprint", "plotext", "ClusterShell",
+    "pyslurm",
 )  # fmt: skip
 
 
@@ -290,6 +291,16 @@ def test_the_wheel_holds_the_tables_and_the_promise_of_types(wheel: Path) -> Non
         names = set(archive.namelist())
     assert tables <= names
     assert {f"{room}/py.typed" for room in ("accounting", "collectors", "site_config", "scarbon")} <= names
+
+
+def test_the_wheel_holds_the_pages(wheel: Path) -> None:
+    pages = CHECKOUT / "scarbon" / "pages"
+    files = {
+        str(path.relative_to(CHECKOUT)) for folder in ("catalogues", "templates") for path in (pages / folder).iterdir()
+    }
+    assert len(files) >= 5
+    with zipfile.ZipFile(wheel) as archive:
+        assert files <= set(archive.namelist())
 
 
 def test_the_wheel_installs_the_command(wheel: Path) -> None:

@@ -118,6 +118,12 @@ def test_what_is_unknown_is_never_zero_and_draws_no_chart() -> None:
     assert "2 jobs held GPUs of whose energy nothing is known: that energy is in no sum." in page.text
 
 
+def test_accounts_without_jobs_have_a_page() -> None:
+    document = documents.unknown()
+    page = made(replace(document, groups=(), idle=None, total=replace(document.total, jobs=0, gpu_seconds=0.0)))
+    assert page.tables[WHERE][1:] == [["Total", "unknown", "unknown", "unknown"]]
+
+
 def test_where_emissions_are_unknown_the_energy_is_shown() -> None:
     month = documents.month()
     page = made(replace(month, total=replace(month.total, co2e_location_g=None), before=None, year_before=None))
