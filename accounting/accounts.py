@@ -51,7 +51,9 @@ class AccountTree:
     def path(self, name: str) -> tuple[str, ...]:
         """The accounts from the root down to one."""
         names = [self.accounts[name].name]
-        while (parent := self.accounts[names[0]].parent) in self.accounts and parent not in names:
+        while (parent := self.accounts[names[0]].parent) is not None and parent not in names:
+            if parent not in self.accounts:
+                break
             names.insert(0, parent)
         return tuple(names)
 

@@ -136,8 +136,15 @@ def _compare(
             unseen.pop(job.key, None)
         with ledger.transaction() as connection:
             for job, before in differences(connection, cluster, jobs):
-                found.jobs[job.key] = job
-                found.stretches += _use_changed(job, before, booked[-1][1])
+                stretches = list(_use_changed(job, before, booked[-1][1]))
+                if stretches or not _went_on(job, before, booked[-1][1]):
+                    found.jobs[job.key] = job
+                    found.stretches += stretches
+
+
+def _went_on(job: Job, before: Mapping[str, Any] | None, end_s: float) -> bool:
+    """Whether a job that had not ended by the books was there beyond their end: the new windows tell of it."""
+    return before is not None and before["end_s"] is None and (job.end_s is None or job.end_s >= end_s)
 
 
 def _use_changed(job: Job, before: Mapping[str, Any] | None, end_s: float) -> Iterator[Stretch]:

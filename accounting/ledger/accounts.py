@@ -10,11 +10,14 @@ from accounting.accounts import AccountTree
 from accounting.ledger import schema
 from accounting.ledger.registers import storable
 
+#: What is told: values by key, without the cluster that each key begins with.
+Rows = dict[tuple[str, ...], dict[str, Any]]
+
 
 def keep_accounts(connection: Connection, tree: AccountTree, now_s: float) -> None:
     """Write what Slurm says of the accounts at `now_s` (UTC epoch s); what it does not say of them stays."""
     accounts = tree.accounts.values()
-    told = {
+    told: Rows = {
         (one.name,): {
             "parent": one.parent,
             "organization": storable(one.organization),
@@ -23,17 +26,15 @@ def keep_accounts(connection: Connection, tree: AccountTree, now_s: float) -> No
         for one in accounts
     }
     _keep(connection, schema.accounts, tree.cluster, told, now_s)
-    members: dict[tuple[str, ...], dict[str, Any]] = {(one.name, user): {} for one in accounts for user in one.members}
+    members: Rows = {(one.name, user): {} for one in accounts for user in one.members}
     _keep(connection, schema.members, tree.cluster, members, now_s)
     if any(one.coordinators is not None for one in accounts):
-        known = {(one.name, user): dict[str, Any]() for one in accounts for user in one.coordinators or ()}
-        _keep(connection, schema.coordinators, tree.cluster, known, now_s)
+        coordinators: Rows = {(one.name, user): {} for one in accounts for user in one.coordinators or ()}
+        _keep(connection, schema.coordinators, tree.cluster, coordinators, now_s)
 
 
-def _keep(
-    connection: Connection, table: Table, cluster: str, told: dict[tuple[str, ...], dict[str, Any]], now_s: float
-) -> None:
-    """Bring a table to what is `told`: values by key, the cluster before each key."""
+def _keep(connection: Connection, table: Table, cluster: str, told: Rows, now_s: float) -> None:
+    """Bring a table to what is `told`."""
     keys = [column for column in table.primary_key.columns if column.name != "cluster"]
     rows = connection.execute(select(table).where(table.c.cluster == cluster)).mappings().all()
     known = {tuple(row[column.name] for column in keys): row for row in rows}

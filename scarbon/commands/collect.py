@@ -151,7 +151,7 @@ def _collect(config: SiteConfig, name: str, asked: _Asked, now_s: float, quiet: 
         done.warnings["the last minutes may change while samples come in; account them again later"] = None
     for warning in done.warnings:
         click.echo(f"{name}: warning: {warning}", err=True)
-    for note in done.notes():
+    for note in [*done.losses(), *(() if quiet else done.notes())]:
         click.echo(f"{name}: {note}", err=True)
     if not quiet and start_s < end_s:
         span = f"{_shown(config, start_s)} to {_shown(config, end_s)}"
@@ -190,10 +190,13 @@ class _Done:
         """What a person may want to know of the time before, a line each."""
         if self.changed:
             yield f"{counted(self.changed, 'job')} changed in Slurm's accounting since; the books follow"
-        if self.lost:
-            yield f"{counted(self.lost, 'job')} that ran by the books, Slurm no longer has (state LOST)"
         if self.understood:
             yield f"{counted(self.understood, 'row')} of the quarantine understood, and booked"
+
+    def losses(self) -> Iterator[str]:
+        """What can no longer be found out of the time before, a line each."""
+        if self.lost:
+            yield f"warning: {counted(self.lost, 'job')} that ran by the books, Slurm no longer has (state LOST)"
         for start_s, end_s in self.gone:
             span = f"{_shown(self._config, start_s)} to {_shown(self._config, end_s)}"
             yield f"warning: {span} stays as it was accounted: samples that it was made of are gone from their source"

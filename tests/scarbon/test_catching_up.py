@@ -85,11 +85,10 @@ def test_whatever_slurm_says_late_or_otherwise_the_books_end_the_same(fresh: Sit
         assert fresh.scarbon("collect", "-q", *words, "-E", iso(int(now_s))).code in (0, 3)
     assert query(fresh.ledger, WHO) != query(true.ledger, WHO)
     dump.show()
-    done = fresh.collect("--again", "1", "-E", iso(fresh.end_s))
+    done = fresh.good("collect", "--again", "1", "-E", iso(fresh.end_s))
     assert "changed in Slurm's accounting since; the books follow" in done.err
     same(fresh, true)
-    again = fresh.collect("--again", "1", "-E", iso(fresh.end_s))
-    assert again.err == ""
+    assert fresh.good("collect", "--again", "1", "-E", iso(fresh.end_s)).err == ""
 
 
 def test_each_run_looks_back_without_being_asked(fresh: Site, true: Site) -> None:
@@ -99,6 +98,31 @@ def test_each_run_looks_back_without_being_asked(fresh: Site, true: Site) -> Non
     fresh.collect("-S", iso(fresh.start_s), "-E", iso(middle_s))
     dump.show()
     fresh.collect("-E", iso(fresh.end_s))
+    same(fresh, true)
+
+
+def test_hours_in_which_nothing_comes_late_are_accounted_once_and_without_a_word(fresh: Site, true: Site) -> None:
+    dump = Dump(fresh)
+
+    def so_far(now_s: float) -> Callable[[Row], Row | None]:
+        def one(row: Row) -> Row | None:
+            if float(row["Submit"]) >= now_s:
+                return None
+            if row["End"] == "Unknown" or float(row["End"]) < now_s:
+                return row
+            if row["Start"] == "Unknown" or float(row["Start"]) >= now_s:
+                return {**row, "State": "PENDING", "Start": "Unknown", "End": "Unknown"}
+            return not_ended(row)
+
+        return one
+
+    for hour in range(1, 4):
+        now_s = int(fresh.start_s + hour * HOUR_S)
+        dump.show(so_far(now_s + 60) if hour < 3 else lambda row: row)
+        words = ["-S", iso(fresh.start_s)] if hour == 1 else []
+        said = fresh.good("collect", *words, "-E", iso(now_s)).err.splitlines()
+        assert len(said) == 1 and "accounted" in said[0], said
+    assert query(fresh.ledger, "SELECT COUNT(*) FROM runs") == [(3,)]
     same(fresh, true)
 
 
@@ -122,7 +146,7 @@ def test_a_job_that_slurm_no_longer_has(fresh: Site) -> None:
     fresh.collect("-S", iso(fresh.start_s), "-E", iso(middle_s))
     dump.show(lambda row: None if row == lost else row)
     done = fresh.collect("-E", iso(fresh.end_s), code=3)  # the hook's word of a job that Slurm does not have
-    assert f"{fresh.cluster}: 1 job that ran by the books, Slurm no longer has (state LOST)" in done.err
+    assert f"{fresh.cluster}: warning: 1 job that ran by the books, Slurm no longer has (state LOST)" in done.err
     found = f"SELECT state, end_s FROM attempts WHERE job_id = {lost['JobIDRaw']} AND submit_s = {lost['Submit']}"
     assert query(fresh.ledger, found) == [("LOST", None)]
     assert "LOST" not in fresh.collect("--again", "1", "-E", iso(fresh.end_s)).err
@@ -172,7 +196,7 @@ def test_a_row_that_was_not_understood_is_tried_again(
         monkeypatch.setattr("scarbon.commands.collect.__version__", "99")
     else:
         fresh.config.write_text(fresh.config.read_text() + "collect: {again_days: 0}\n")
-    assert "of the quarantine understood, and booked" in fresh.collect(*last).err
+    assert "of the quarantine understood, and booked" in fresh.good("collect", *last).err
     assert query(fresh.ledger, "SELECT COUNT(*) FROM quarantine") == [(0,)]
     same(fresh, true)
 
