@@ -127,18 +127,19 @@ class Levels:
 
         The window over [start_s, end_s] begins in the stretch `first` and ends in the stretch `last`.
         """
-        count = self.held.size
-        idle_end = np.where(~self.held & ~np.isnan(self.at_end_w), np.arange(count), -1)
+        place = np.arange(self.held.size)
+        idle_end = np.where(self.held | np.isnan(self.at_end_w), -1, place)
         previous = np.maximum.accumulate(idle_end)[first]
-        good = (previous >= 0) & (self.last_full_s[previous] >= start_s - REACH_S)
-        before_w = np.where(good, self.at_end_w[previous], np.nan)
-        idle_start = np.where(~self.held & ~np.isnan(self.at_start_w), np.arange(count), count)
-        following = np.minimum.accumulate(idle_start[::-1])[::-1][last]
-        good = following < count
-        following = np.minimum(following, count - 1)
-        good &= self.first_full_s[following] <= end_s + REACH_S
-        after_w = np.where(good, self.at_start_w[following], np.nan)
-        return np.where(np.isnan(before_w), after_w, before_w)
+        near = (previous >= 0) & (self.last_full_s[previous] >= start_s - REACH_S)
+        level_w: Floats = np.where(near, self.at_end_w[previous], np.nan)
+        window = np.flatnonzero(~near)
+        idle_start = np.where(self.held | np.isnan(self.at_start_w), place.size, place)
+        following = np.minimum.accumulate(idle_start[::-1])[::-1][last[window]]
+        there = following < place.size
+        window, following = window[there], following[there]
+        near = self.first_full_s[following] <= end_s[window] + REACH_S
+        level_w[window[near]] = self.at_start_w[following[near]]
+        return level_w
 
 
 def levels_of(time_s: Floats, energy_j: Floats, stretches: Stretches, window_of_edge: Indices) -> Levels:
