@@ -16,7 +16,7 @@ import pytest
 from accounting.exporting import TABLES
 from scarbon import writers
 from tests.ledger.servers import Place
-from tests.site import Site, change
+from tests.site import CHECKOUT, Site, change
 
 Rows = list[dict[str, Any]]
 
@@ -240,3 +240,13 @@ def test_a_full_disk_leaves_nothing_half(booked: Site, tmp_path: Path, monkeypat
 
 def test_empty_books(fresh: Site, tmp_path: Path) -> None:
     assert "there is no ledger" in fresh.scarbon("export", "-o", tmp_path).refused()
+
+
+def test_the_docs_have_every_column() -> None:
+    lines = (CHECKOUT / "docs" / "export.md").read_text(encoding="utf-8").splitlines()
+    for table in TABLES:
+        first = lines.index(f"## {table.name}") + 6
+        assert lines[first - 4] == f"{table.note}."
+        assert lines[first : first + len(table.columns)] == [
+            f"| `{one.name}` | {one.kind} | {one.unit} | {one.meaning} |" for one in table.columns
+        ]
