@@ -15,7 +15,7 @@ EXIT_CODES = (
     ("0", "Done."),
     ("1", "Failed: one line on stderr says what is wrong, where, and what to do."),
     ("2", "Wrong use."),
-    ("3", "Done, with rows that could not be understood in quarantine."),
+    ("3", "Done, with new rows in quarantine that could not be understood."),
 )
 ENVIRONMENT = (
     ("SCARBON_CONFIG", "The site's configuration, where --config names none."),
