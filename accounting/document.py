@@ -119,6 +119,7 @@ class Comparison:
     period: Period
     total: Sums
     accounted: float
+    points: tuple[Point, ...] | None = None  # its course, by the step of the report's; None: not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +244,13 @@ def make_document(
         return document
     step: Step = "day" if period.days <= MOST_DAYS else "month"
     runs = Runs(books, first, last, start_s, end_s, chosen)
+    before = document.before
+    if before is not None:
+        days = before.period.first_day, before.period.last_day
+        before = replace(before, points=points(books, *days, chosen, step))
     return replace(
         document,
+        before=before,
         step=step,
         points=points(books, first, last, chosen, step),
         top_jobs=runs.top(top) if top else (),
