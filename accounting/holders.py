@@ -106,7 +106,9 @@ def settle(
             if isinstance(settled, str):
                 if _is_of(within_s, tag):
                     where = f"{source} on {tag.node}, at {tag.start_s:.3f}"
-                    rejects.append(Reject(source=source, where=where, raw=json.dumps(asdict(tag)), reason=settled))
+                    # A label is told by when it came: until when it was seen depends on how far samples were read.
+                    told = replace(tag, end_s=None) if _seen_in_passing(tag) else tag
+                    rejects.append(Reject(source=source, where=where, raw=json.dumps(asdict(told)), reason=settled))
                 continue
             for hold in settled:
                 witnesses.hear(source, tag, hold)
@@ -124,10 +126,15 @@ def _is_of(within_s: tuple[float, float], tag: Tag) -> bool:
     A label that stays after its job's end (its epilog was missed) is seen in windows that do not have the job any more:
     it belongs to the window in which it came.
     """
-    if not tag.exact and not tag.epilog_only:
+    if _seen_in_passing(tag):
         return within_s[0] <= tag.start_s < within_s[1]
     ends_s = tag.start_s if tag.end_s is None else tag.end_s
     return tag.start_s < within_s[1] and ends_s >= within_s[0]
+
+
+def _seen_in_passing(tag: Tag) -> bool:
+    """Whether no hook saw the hold begin or end: a label."""
+    return not tag.exact and not tag.epilog_only
 
 
 _Place = tuple[AttemptKey, str]  # an attempt and a node

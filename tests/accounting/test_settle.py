@@ -251,6 +251,13 @@ def test_a_device_that_nobody_knows() -> None:
     assert reject.reason == "no device with index 7 is known on node n1, and the tag has no UUID"
 
 
+def test_a_label_in_quarantine_is_the_same_however_far_it_was_read() -> None:
+    rejects = [reject_of(seen(5000, last_s), jobs=[FIRST]) for last_s in (5600, 6000)]
+    assert rejects[0] == rejects[1] and json.loads(rejects[0].raw)["start_s"] == 5000
+    other = reject_of(seen(5030, 6000), jobs=[FIRST])
+    assert other.raw != rejects[0].raw
+
+
 def test_what_lies_outside_of_the_window_is_another_windows_to_reject() -> None:
     for one in (tag(1000, 2000, 43), tag(1000, None, 43), orphan_end(9000, 43)):
         settled = settle([("journal", [one])], [FIRST], GPUS, UNTIL_S, (3000, 8000))
