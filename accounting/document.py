@@ -246,8 +246,8 @@ def make_document(
     runs = Runs(books, first, last, start_s, end_s, chosen)
     before = document.before
     if before is not None:
-        days = before.period.first_day, before.period.last_day
-        before = replace(before, points=points(books, *days, chosen, step))
+        course = points(books, before.period.first_day, before.period.last_day, chosen, step)
+        before = replace(before, points=course)
     return replace(
         document,
         before=before,
