@@ -193,14 +193,17 @@ def _gpus(config: SiteConfig, name: str, cluster: Cluster) -> Iterator[Finding]:
         samples = []
     else:
         yield from _samples(name, samples, now_s)
+    # … and its holders are those of its last day.
+    until_s = now_s if gpu.openmetrics is None or not samples else max(one.last_s for one in samples)
+    last_day = "the last day" if until_s == now_s else "the last day of the recording"
     for holder in holder_sources(config, name):
         try:
-            tags = len(list(holder.tags(now_s - 24 * HOUR_S, now_s, [], samples)))
+            tags = len(list(holder.tags(until_s - 24 * HOUR_S, until_s, [], samples)))
         except SourceError as error:
             yield "FAIL", f"{name}: holders by {holder.name}: {error.what}", error.advice
         else:
-            yield "ok", f"{name}: holders by {holder.name}: {counted(tags, 'hold')} in the last day", ""
-            yield from _troubles(name, holder, now_s - 24 * HOUR_S)
+            yield "ok", f"{name}: holders by {holder.name}: {counted(tags, 'hold')} in {last_day}", ""
+            yield from _troubles(name, holder, until_s - 24 * HOUR_S)
     if "gres_index" in gpu.holders and not config.gres_index_dir(name).is_dir():
         advice = "start deploy/scarbon-poll.service (scarbon collect --watch), or take gres_index out of gpu.holders"
         yield "warn", f"{name}: holders by gres_index: the controller was never asked", advice
