@@ -187,3 +187,15 @@ def test_wrong_use(mine: Site, words: list[str], code: int, says: str) -> None:
 def test_a_source_that_cannot_be_read(mine: Site) -> None:
     (mine.folder / "jobs.sacct").unlink()
     assert "jobs.sacct" in mine.scarbon("audit", "--verify").refused()
+
+
+def test_of_a_closed_month_postings_and_adjustments_together_are_compared(mine: Site) -> None:
+    mine.good("period", "close", "2026-09", "--force")
+    mine.change("pue: 1.2", "pue: 1.3")
+    assert verified(mine, code=1)["differences"]
+    mine.collect()
+    assert query(mine.ledger, "SELECT COUNT(*) FROM adjustments")[0][0] > 0
+    found = verified(mine)
+    assert found["jobs"] == found["same"]
+    change(mine.ledger, "UPDATE adjustments SET facility_j = facility_j + 1 WHERE attempt_id IS NOT NULL")
+    assert {one["column"] for one in verified(mine, code=1)["differences"]} == {"facility_j"}
