@@ -80,7 +80,7 @@ _OPTIONS = (
         "-s", "--state", metavar="STATE,…",
         about="In these states in the window: R, PD, S at some time of it; CD, F, CA, … where they ended so in it.",
     ),
-    click.option("-E", "--endtime", metavar="TIME", help="… and before. [default: now; of jobs with -s: -S]"),
+    click.option("-E", "--endtime", metavar="TIME", help="… and before. [default: now]"),
     click.option("-D", "--duplicates", is_flag=True, help="Earlier attempts of requeued jobs, too."),
 )  # fmt: skip
 

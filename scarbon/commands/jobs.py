@@ -64,7 +64,11 @@ def _usage(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.option("-n", "--noheader", is_flag=True, help="No header.")
 @click.option("--noconvert", is_flag=True, help="Figures in base units: J, gCO2e, gCO2e/kWh, ratios.")
 @click.option(
-    "--units", "unit", type=click.Choice(list(PREFIXES), case_sensitive=False), help="All in kWh and kg, MWh and t, …"
+    "--units",
+    "unit",
+    type=click.Choice(list(PREFIXES), case_sensitive=False),
+    metavar="|".join(PREFIXES),
+    help="All in kWh and kg, MWh and t, …",
 )
 @click.option("--json", "form", flag_value="json", help="All of it as JSON, in base units; unknown is null.")
 @click.option("--yaml", "form", flag_value="yaml", help="The same as YAML.")
@@ -86,7 +90,8 @@ def _usage(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 def jobs(config_option: str | None, /, **options: Any) -> None:
     """List jobs with their energy and CO2e.
 
-    As in sacct, a job that overlaps the window is listed whole: -S and -E choose jobs, and do not cut them.
+    As in sacct, a job that overlaps the window is listed whole: -S and -E choose jobs, and do not cut them. With
+    -s and without times it lists jobs as they are now; with -S alone, as they were then.
     """
     fields = _fields(options)
     config = known_site(config_option)
