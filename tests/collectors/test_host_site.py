@@ -151,7 +151,7 @@ def test_doctor_asks_the_meters(tmp_path: Path) -> None:
         nothing = site.scarbon("doctor")
     about = [line for line in lines if "delta: " in line and ("metered" in line or " meter" in line or "idle " in line)]
     assert about == [
-        "ok    delta: 2 nodes have a meter of their own",
+        "ok    delta: nodes with a meter of their own: 2",
         "warn  delta: n2: no meter; the host energy of jobs there is unknown",
         "warn  delta: login1: metered, but no node of this cluster",
         "warn  delta: n2: idle power not known; the jobs on a node owe all that it draws",
