@@ -1,4 +1,5 @@
-"""The chart of a period's course: bars of jobs and idle time stacked, by day or month, as numbers for an SVG.
+"""The chart of a period's course: bars of jobs and idle time stacked, by day or month, with a mark
+where the period before was, as numbers for an SVG.
 
 Widths are in per cent of the plot and heights in its own units, so that the drawing fits every width while its text
 stays as large as the page's. `templates/report.html.j2` draws it.
@@ -36,6 +37,7 @@ class Bar:
     label: str  # under the plot; empty where there is no room for one
     tip: str  # what a pointer on it shows
     pieces: tuple[Piece, ...]
+    before_y: float | None  # where the period before was at this place
 
 
 @dataclass(frozen=True)
@@ -48,26 +50,26 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """The plot; `mean_y` is where the mean of the period before lies."""
+    """The plot."""
 
     unit: str
     ticks: tuple[Tick, ...]
     bars: tuple[Bar, ...]
-    mean_y: float | None
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a bar stands for; None is unknown."""
+    """What a bar stands for, and both together in the period before; None is unknown."""
 
     name: str
     jobs: float | None
     idle: float | None
+    before: float | None = None
 
 
-def chart(values: Sequence[Value], mean: float | None, ladder: Ladder, language: Language) -> Chart:
-    """Bars of these values, and a line at `mean`; all in the ladder's base unit."""
-    largest = max([*((each.jobs or 0.0) + (each.idle or 0.0) for each in values), mean or 0.0])
+def chart(values: Sequence[Value], ladder: Ladder, language: Language) -> Chart:
+    """Bars of these values, which are in the ladder's base unit."""
+    largest = max(max((each.jobs or 0.0) + (each.idle or 0.0), each.before or 0.0) for each in values)
     scale = column([largest], None, ladder)
     size = dict(ladder)[scale.unit]
     step = _step(largest / size)
@@ -77,7 +79,7 @@ def chart(values: Sequence[Value], mean: float | None, ladder: Ladder, language:
         Tick(HEIGHT * (1 - count * step / top), language.number(count * step, decimals))
         for count in range(round(top / step) + 1)
     )
-    slot = 100 / max(len(values), 1)
+    slot = 100 / len(values)
     every = -(-len(values) // _LABELS)
     bars = tuple(
         Bar(
@@ -87,10 +89,11 @@ def chart(values: Sequence[Value], mean: float | None, ladder: Ladder, language:
             label=value.name if place % every == 0 else "",
             tip=_tip(value, ladder, language),
             pieces=tuple(_pieces(value, size * top)),
+            before_y=None if value.before is None else HEIGHT * (1 - value.before / size / top),
         )
         for place, value in enumerate(values)
     )
-    return Chart(scale.unit, ticks, bars, None if mean is None else HEIGHT * (1 - mean / size / top))
+    return Chart(scale.unit, ticks, bars)
 
 
 def _step(largest: float) -> float:
@@ -115,9 +118,13 @@ def _pieces(value: Value, top: float) -> list[Piece]:
 def _tip(value: Value, ladder: Ladder, language: Language) -> str:
     if value.jobs is None and value.idle is None:
         return language.text("%(when)s: nothing is known", when=value.name)
+    jobs, idle, before = (language.quantity(figure, ladder) for figure in (value.jobs, value.idle, value.before))
+    if value.before is None:
+        return language.text("%(when)s: jobs %(jobs)s, idle %(idle)s", when=value.name, jobs=jobs, idle=idle)
     return language.text(
-        "%(when)s: jobs %(jobs)s, idle %(idle)s",
+        "%(when)s: jobs %(jobs)s, idle %(idle)s; period before %(before)s",
         when=value.name,
-        jobs=language.quantity(value.jobs, ladder),
-        idle=language.quantity(value.idle, ladder),
+        jobs=jobs,
+        idle=idle,
+        before=before,
     )

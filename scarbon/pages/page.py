@@ -6,13 +6,13 @@ The names of its fields are what a site's template relies on (docs/reports.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from accounting.budgets import Standing
-from accounting.document import NEARLY_ALL, Adjustment, Comparison, Document, Period
+from accounting.document import NEARLY_ALL, Adjustment, Comparison, Document
 from accounting.sections import Point
 from accounting.statement import water_l
 from scarbon import __version__
@@ -210,7 +210,8 @@ class Page:
     @cached_property
     def points(self) -> tuple[Point, ...]:
         """Every day or month of the period in order; one of which the books have nothing is all unknown."""
-        return tuple(tables.calendar(self.document))
+        document = self.document
+        return tuple(tables.calendar(document.period, document.step, document.points or ()))
 
     @cached_property
     def chart(self) -> Chart | None:
@@ -219,13 +220,12 @@ class Page:
         if len(self.points) < 2 or not self._known_points:
             return None
         name = language.short_day if document.step == "day" else language.short_month
+        before: Sequence[Point | None] = tables.days_before(document) or [None] * len(self.points)
         values = [
-            Value(name(one.first_day), one.jobs_co2e_g, one.idle_co2e_g)
-            if self.by_emissions
-            else Value(name(one.first_day), one.jobs_energy_j, one.idle_energy_j)
-            for one in self.points
+            Value(name(one.first_day), *self._shown(one), tables.together(*self._shown(then)))
+            for one, then in zip(self.points, before, strict=True)
         ]
-        return chart(values, self._mean_before, MASS_G if self.by_emissions else ENERGY_J, language)
+        return chart(values, MASS_G if self.by_emissions else ENERGY_J, language)
 
     @property
     def chart_title(self) -> str:
@@ -245,17 +245,12 @@ class Page:
         )
 
     @property
-    def mean_label(self) -> str:
-        """What the line across the chart is."""
-        before, mean = self.document.before, self._mean_before
-        if before is None or mean is None:
+    def before_label(self) -> str:
+        """What the marks on the chart are; empty where there are none."""
+        before = self.document.before
+        if before is None or not before.points:
             return ""
-        figure = self.language.mass(mean) if self.by_emissions else self.language.energy(mean)
-        return self.language.text(
-            "Mean of the period before (%(period)s): %(figure)s",
-            period=self.language.period(before.period),
-            figure=figure,
-        )
+        return self.language.text("Period before (%(period)s)", period=self.language.period(before.period))
 
     @cached_property
     def course(self) -> tables.Table:
@@ -348,31 +343,25 @@ class Page:
     def _car(self) -> Equivalent | None:
         return next((one for one in equivalents() if one.per == "km"), None)
 
-    @property
-    def _mean_before(self) -> float | None:
-        """The period before, for a day or a month as the points are; None where the books lack some of it."""
-        before = self.document.before
-        if before is None or before.accounted < NEARLY_ALL:
-            return None
-        total = before.total.co2e_location_g if self.by_emissions else before.total.it_energy_j
-        if total is None:
-            return None
-        return total / (before.period.days if self.document.step == "day" else _months(before.period))
+    def _shown(self, point: Point | None) -> tuple[float | None, float | None]:
+        """What the chart shows of jobs and of idle time."""
+        if point is None:
+            return None, None
+        if self.by_emissions:
+            return point.jobs_co2e_g, point.idle_co2e_g
+        return point.jobs_energy_j, point.idle_energy_j
 
     @property
-    def _known_points(self) -> list[tuple[Point, tuple[float | None, float | None]]]:
-        """The points of which anything is known, with what the chart shows of jobs and of idle time."""
-        shown = [
-            (one, (one.jobs_co2e_g, one.idle_co2e_g) if self.by_emissions else (one.jobs_energy_j, one.idle_energy_j))
-            for one in self.points
-        ]
-        return [(one, parts) for one, parts in shown if any(part is not None for part in parts)]
+    def _known_points(self) -> list[tuple[Point, float]]:
+        """The points of which anything is known, with the figure that the chart shows."""
+        shown = [(one, tables.together(*self._shown(one))) for one in self.points]
+        return [(one, figure) for one, figure in shown if figure is not None]
 
     def _extremes(self) -> dict[str, str]:
         language = self.language
         name = language.short_day if self.document.step == "day" else language.short_month
         show = language.mass if self.by_emissions else language.energy
-        sums = [(sum(part or 0.0 for part in parts), name(one.first_day)) for one, parts in self._known_points]
+        sums = [(figure, name(one.first_day)) for one, figure in self._known_points]
         ends = {"largest": max(sums, key=lambda one: one[0]), "smallest": min(sums, key=lambda one: one[0])}
         return {end: f"{show(figure)} ({when})" for end, (figure, when) in ends.items()}
 
@@ -502,8 +491,3 @@ class Page:
         if (car := self._car) is not None and self.equivalent:
             figure = language.number(car.kgco2e * 1000)
             yield "car", language.text("Average petrol car in the EU"), f"{figure} g CO₂e/km, {car.source}"
-
-
-def _months(period: Period) -> int:
-    first, last = period.first_day, period.last_day
-    return (last.year - first.year) * 12 + last.month - first.month + 1

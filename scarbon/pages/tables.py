@@ -12,9 +12,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from accounting.document import Document
+from accounting.document import Document, Period
 from accounting.report import Sums
-from accounting.sections import Point, Reconciliation
+from accounting.sections import Point, Reconciliation, Step
 from accounting.statement import water_l
 from scarbon.pages.languages import Language
 from scarbon.pages.words import by_word, group_name, kind_word
@@ -194,13 +194,16 @@ def reconciliation(document: Document, language: Language) -> Table:
 
 def course(document: Document, language: Language) -> Table:
     """The figures of the chart: each day or month."""
-    points = list(calendar(document))
+    points = list(calendar(document.period, document.step, document.points or ()))
     columns = [
         _added(language, language.text("CO₂e of jobs"), [point.jobs_co2e_g for point in points], MASS_G),
         _added(language, language.text("CO₂e of idle time"), [point.idle_co2e_g for point in points], MASS_G),
         _added(language, language.text("IT energy of jobs"), [point.jobs_energy_j for point in points], ENERGY_J),
         _added(language, language.text("IT energy of idle time"), [point.idle_energy_j for point in points], ENERGY_J),
     ]
+    if before := days_before(document):
+        figures = [together(point.jobs_co2e_g, point.idle_co2e_g) for point in before]
+        columns.insert(2, _added(language, language.text("CO₂e of the period before"), figures, MASS_G))
     by_day = document.step == "day"
     names = [language.short_day(one.first_day) if by_day else language.month(one.first_day) for one in points]
     return _laid_out(
@@ -214,16 +217,32 @@ def course(document: Document, language: Language) -> Table:
     )
 
 
-def calendar(document: Document) -> Iterator[Point]:
-    """Every day or month of the period; the books' points, and unknown ones where the books have nothing."""
-    known = {point.first_day: point for point in document.points or ()}
-    first, end = document.period.first_day, document.period.last_day + timedelta(days=1)
+def calendar(period: Period, step: Step, points: Sequence[Point]) -> Iterator[Point]:
+    """Every day or month of a period: the books' points, and unknown ones where the books have nothing."""
+    known = {point.first_day: point for point in points}
+    first, end = period.first_day, period.last_day + timedelta(days=1)
     while first < end:
         following = first + timedelta(days=1)
-        if document.step == "month":
+        if step == "month":
             following = min((first.replace(day=1) + timedelta(days=32)).replace(day=1), end)
         yield known.get(first) or Point(first, following - timedelta(days=1), None, None, None, None)
         first = following
+
+
+def days_before(document: Document) -> list[Point]:
+    """The day or month of the period before that stands at the same place in it; nothing where it is not known."""
+    before = document.before
+    if before is None or not before.points:
+        return []
+    found = list(calendar(before.period, document.step, before.points))
+    count = len(list(calendar(document.period, document.step, ())))
+    found += [Point(before.period.last_day, before.period.last_day, None, None, None, None)] * (count - len(found))
+    return found[:count]
+
+
+def together(jobs: float | None, idle: float | None) -> float | None:
+    """Both, as far as they are known."""
+    return None if jobs is None and idle is None else (jobs or 0.0) + (idle or 0.0)
 
 
 def tree(document: Document, language: Language) -> Table:

@@ -75,7 +75,7 @@ def test_the_chart_can_be_seen_in_both_schemes(browser: Browser, pages: dict[str
             for part, paint, least in (
                 (".fill-jobs", "fill", 3.0),
                 (".fill-idle", "fill", 3.0),
-                (".stroke-mean", "stroke", 3.0),
+                (".fill-before", "fill", 3.0),
                 (".tick", "fill", 4.5),
             ):
                 colour = page.evaluate(f"getComputedStyle(document.querySelector('.plot {part}')).{paint}")

@@ -102,7 +102,8 @@ def test_days_of_the_chart_are_the_tables() -> None:
     page = made(document)
     days = page.tables["The figures of the chart by day"]
     assert len(days) == 1 + 31 + 1
-    assert days[31][1:] == ["unknown"] * 4  # the 31st is not in the books
+    assert days[31][1:] == ["unknown"] * 5  # the 31st is not in the books, and September had none
+    assert Decimal(days[1][3]) == Decimal("29.0")  # 1 September, as the document has it
     bars = [each for each in page.attributes if each[:2] == ("rect", "class") and each[2] == "fill-jobs"]
     in_chart = len([one for one in document.points or () if one.jobs_co2e_g])
     in_groups, budgets, legend = len(document.groups), 1, 1
