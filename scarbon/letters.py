@@ -6,6 +6,7 @@ were checked when they were read. A carrier says `NotSentError` of one letter, a
 
 from __future__ import annotations
 
+import os
 import re
 import smtplib
 import ssl
@@ -16,6 +17,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid, parseaddr
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -165,6 +167,8 @@ class BySendmail:
         self._sender = sender
 
     def __enter__(self) -> Self:
+        if not (Path(self._program).is_file() and os.access(self._program, os.X_OK)):
+            raise UserError(f"{self._program} is no program that can be run here", "check mail.sendmail")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scarbon.errors import FAILED
+from scarbon.errors import FAILED, UserError
 from scarbon.site import LATE_S, open_books, site
 from scarbon.units import counted
+from site_config.errors import ConfigError, near
 from site_config.place import find_config
 from site_config.schema import Cluster, SiteConfig
 
@@ -62,6 +63,7 @@ def _findings(option: str | None) -> Iterator[Finding]:
     yield "ok", f"configuration {find_config(option)}: {clusters}, {config.site.timezone}", ""
     yield from _ledger(config)
     yield from _grid(config)
+    yield from _mail(config)
     for name, cluster in config.clusters.items():
         yield from _jobs(config, name)
         yield from _gpus(config, name, cluster)
@@ -113,6 +115,16 @@ def _ledger(config: SiteConfig) -> Iterator[Finding]:
             else:
                 yield "ok", f"ledger {books.address.shown}: {found}", ""
         yield from _disagreements(books)
+        yield from _budgets(config, books)
+
+
+def _budgets(config: SiteConfig, books: Books) -> Iterator[Finding]:
+    """Budgets of accounts that the books have never heard of: a slip of the pen looks like nothing used."""
+    from accounting.budgets import known_accounts
+
+    known = known_accounts(books) if config.budgets else []
+    for account in sorted({budget.account for budget in config.budgets} - set(known)):
+        yield "warn", f"budgets: the books know no account {account!r}{near(account, known)}", "check budgets"
 
 
 def _disagreements(books: Books) -> Iterator[Finding]:
@@ -126,6 +138,23 @@ def _disagreements(books: Books) -> Iterator[Finding]:
         if count:
             found = f"in the last {DISAGREED_DAYS} days of the books: {count} {DISAGREEMENTS[name]}"
             yield "warn", f"holders, {found}", "see docs/holders.md, When they do not agree"
+
+
+def _mail(config: SiteConfig) -> Iterator[Finding]:
+    """Whether mail would be taken, where the site sends any; nothing is sent."""
+    from scarbon.letters import carrier
+
+    if config.mail is None:
+        return
+    smtp = config.mail.smtp
+    way = config.mail.sendmail if smtp is None else f"{smtp.host}:{smtp.used_port}"
+    try:
+        with carrier(config.mail):
+            yield "ok", f"mail by {way}: it is taken", ""
+    except UserError as error:
+        yield "FAIL", error.what, error.advice
+    except ConfigError as error:  # the password
+        yield "FAIL", f"mail by {way}: {error}", "check mail.smtp"
 
 
 def _grid(config: SiteConfig) -> Iterator[Finding]:

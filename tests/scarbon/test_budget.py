@@ -116,6 +116,9 @@ def test_a_budget_of_an_account_nobody_knows_is_told(site: Site, groups: dict[st
     done = site.good("budget", "--month", "2026-10")
     assert done.err == f"note: the books know no account '{account}x', which has a budget; did you mean {account}?\n"
 
+    said = site.scarbon("doctor").out
+    assert f"warn  budgets: the books know no account '{account}x'; did you mean '{account}'?" in said
+
 
 @pytest.mark.parametrize(
     ("words", "said"),

@@ -391,6 +391,29 @@ def test_what_cannot_be_sent_to_a_server_is_told_before(
     assert f"{site.folder}/nowhere.crt has no certificates: No such file or directory; check mail.smtp.ca_file" in line
 
 
+@pytest.mark.usefixtures("blank")
+def test_doctor_tells_whether_mail_would_be_taken(
+    site: Site, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mail_lines() -> list[str]:
+        lines = site.scarbon("doctor").out.splitlines()
+        return [line for line in lines if "mail by" in line or "mail server" in line]
+
+    assert mail_lines() == []  # the site sends none
+    monkeypatch.setenv("MAIL_PASSWORD", PASSWORD)
+    with mail_server(certificate, auth=True) as box:
+        declare(
+            site, "smtp:", f"  {{host: 127.0.0.1, port: {box.port}, ca_file: {certificate}.crt,",
+            f"   username: {USER}, password_env: MAIL_PASSWORD}}",
+        )  # fmt: skip
+        assert mail_lines()[0] == f"ok    mail by 127.0.0.1:{box.port}: it is taken"
+        monkeypatch.setenv("MAIL_PASSWORD", "wrong")
+        assert mail_lines()[0].startswith(f"FAIL  the mail server 127.0.0.1:{box.port} refuses scarbon: 535 ")
+        monkeypatch.delenv("MAIL_PASSWORD")
+        assert f"mail by 127.0.0.1:{box.port}: $MAIL_PASSWORD: is not set" in mail_lines()[0]
+        assert box.letters == []
+
+
 # --- without a server
 
 
@@ -449,7 +472,9 @@ def test_by_sendmail(site: Site, accounts: list[str], tmp_path: Path) -> None:
         assert isinstance(letter, EmailMessage)
         assert body(letter, "plain").strip() == "page"
     program.unlink()
-    assert f"{program} cannot be run: No such file" in mail(site, "-A", accounts[0]).refused()
+    assert (
+        f"{program} is no program that can be run here; check mail.sendmail" in mail(site, "-A", accounts[0]).refused()
+    )
 
 
 # --- names that mean harm
