@@ -136,8 +136,13 @@ def _who(card: Card, show: _Times, now_s: float) -> Iterator[tuple[str, str, str
     running = any(job.end is None for job in jobs if job.start is not None)
     elapsed = units.duration(sum(job.elapsed_s(now_s) for job in jobs))
     yield "began", show.at(start_s), ""
-    yield "ended", "still runs" if running else show.at(end_s), f"ran {elapsed}" + (" in all" if len(jobs) > 1 else "")
-    size = f"{sum(job.cpus for job in jobs)} CPUs, {sum(job.gpus for job in jobs)} GPUs"
+    if running and card.as_of_s is None:
+        yield "ended", "not by the end of the books", ""
+    else:
+        in_all = " in all" if len(jobs) > 1 else ""
+        yield "ended", "still runs" if running else show.at(end_s), f"ran {elapsed}{in_all}"
+    cpus, gpus = sum(job.cpus for job in jobs), sum(job.gpus for job in jobs)
+    size = f"{cpus} CPU{'s' * (cpus != 1)}, {gpus} GPU{'s' * (gpus != 1)}"
     nodes = sorted({node for job in jobs for node in job.nodes.split(",") if node})
     yield "on", size + ("" if len(jobs) == 1 else " in all"), _folded(nodes)
 
@@ -200,7 +205,7 @@ def _emissions(card: Card) -> Iterator[tuple[str, str, str]]:
         "share of making the hardware" if sums.co2e_embodied_g is not None else "",
     )
     if sums.uncertainty is not None:
-        yield "interval by", _parts(sums.uncertainty), ""
+        yield "uncertainty", _parts(sums.uncertainty), ""
     if sums.co2e_location_g:
         yield "as much as", _compared(sums.co2e_location_g), ""
     if card.moved is not None and card.moved.saved_g > 0.005 * card.moved.emitted_g:

@@ -338,7 +338,7 @@ def _json_card(config: SiteConfig, one: _Shown, now_s: float) -> dict[str, Any]:
         "provisional": card.as_of_s is not None,
         "as_of": card.as_of_s,
         "start": card.start_s,
-        "end": card.end_s(now_s),
+        "end": None if any(job.end is None for job in card.jobs) else card.end_s(now_s),
         **sums,
         "jobs": [json_job(job, now_s) for job in card.jobs],
         "held": [

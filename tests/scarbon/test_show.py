@@ -261,6 +261,12 @@ def test_a_job_that_nobody_knows(half: Site) -> None:
 
 
 def test_books_that_are_far_behind(booked: Site) -> None:
+    jobs = booked.good("jobs", "-a", "-s", "R", "--json").json["jobs"]
+    label = next(job["job_id"] for job in jobs if job["gpus"])
+    done = booked.good("show", "--no-plot", label)
+    assert "not by the end of the books" in done.out
+    assert "up to 2026-09-22 03:01:41" in re.sub(r"\s+", " ", done.err)
+    assert card(booked, label)["end"] is None
     line = booked.scarbon("show", "99999999").refused()
     assert "too much to account for a look; run scarbon collect" in line
 
