@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from typing import Any, TypedDict
 
 from sqlalchemy import select, update
@@ -61,7 +62,8 @@ def catch_up(ledger: Ledger, cluster: str, source: JobSource, back_s: float, run
 
     Rows that were last tried by another `run` are tried again. SourceError where the jobs cannot be read.
     """
-    booked = ledger.booked(cluster)
+    purged_s = _purged_before_s(ledger)
+    booked = [(max(a, purged_s), b) for a, b in ledger.booked(cluster) if b > purged_s]
     found = CaughtUp()
     if not booked:
         return found
@@ -84,6 +86,14 @@ def last_hour(ledger: Ledger, cluster: str) -> Stretch:
     """The end of the books: a window to account again where only the jobs' own records changed."""
     start_s, end_s = ledger.booked(cluster)[-1]
     return max(start_s, end_s - 3600.0), end_s
+
+
+def _purged_before_s(ledger: Ledger) -> float:
+    """Before when the books have no hours any more, so that nothing can be accounted again."""
+    table = schema.meta
+    with ledger.transaction() as connection:
+        value = connection.execute(select(table.c.value).where(table.c.name == "purged_before_s")).scalar()
+    return -inf if value is None else float(value)
 
 
 def windows_to_try(ledger: Ledger, cluster: str, run: By) -> list[Stretch]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.accounting.test_booking import same_books
-from tests.site import Site, iso, query
+from tests.site import Site, change, iso, query
 
 HOUR_S = 3600.0
 WHO = "SELECT job_id, submit_s, state, start_s, end_s, account, nodes, gpus, comment FROM attempts ORDER BY 1, 2"
@@ -199,6 +199,19 @@ def test_a_row_that_was_not_understood_is_tried_again(
     assert "of the quarantine understood, and booked" in fresh.good("collect", *last).err
     assert query(fresh.ledger, "SELECT COUNT(*) FROM quarantine") == [(0,)]
     same(fresh, true)
+
+
+def test_what_was_purged_is_not_tried_again(days: Site, tmp_path: Path) -> None:
+    site = days.copy(tmp_path / "site")
+    with (site.folder / "journal" / "n1.jsonl").open("a") as journal:
+        journal.write("not json\n")
+    second_day_s = site.start_s + 25 * 3600  # the first has 25 hours
+    site.collect("-S", iso(site.start_s), "-E", iso(second_day_s), code=3)
+    site.collect("-S", iso(second_day_s), "-E", iso(second_day_s + 3600))
+    change(site.ledger, "INSERT INTO meta VALUES ('purged_before_s', ?)", str(second_day_s))
+    site.config.write_text(site.config.read_text() + "collect: {again_days: 1}\n")
+    site.collect("--again", "9", "-E", iso(second_day_s + 7200))
+    assert query(site.ledger, "SELECT COUNT(*) FROM quarantine") == [(1,)]
 
 
 def test_a_row_that_is_still_not_understood_is_tried_once_and_not_told_again(fresh: Site) -> None:
