@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from simulator.truth import AttemptTruth, read_truth
+from tests.collectors.prometheus_stub import PrometheusStub, StoredSeries, stored
 from tests.site import CHECKOUT, Site, change, environment, iso, query
 
 Json = dict[str, Any]
@@ -276,6 +277,29 @@ def test_one_of_several_that_is_missing(half: Site) -> None:
     done = half.scarbon("show", "--no-plot", label, "99999999")
     assert done.code == 1
     assert f"Job {label} on beta" in done.out and "job 99999999: not in the books" in done.err
+
+
+def test_how_busy_a_gpu_was_and_prometheus_away(mine: Site, measured: str) -> None:
+    """DCGM's gauge shows 20 % and 60 % in turn: 40 % on average. Once the server is gone, there is the card alone."""
+    before = card(mine, measured)
+    (held, *_) = before["held"]
+    times = [held["start_s"] + 30.0 * step for step in range(1, 21)]
+    labels = {"__name__": "DCGM_FI_DEV_GPU_UTIL", "UUID": held["uuid"], "job": "dcgm"}
+    gauge = StoredSeries(labels, times, ["20", "60"] * 10)
+    with PrometheusStub([*stored(mine.folder / "dcgm.om"), gauge]) as prometheus:
+        server = f"prometheus: {{url: '{prometheus.url}', timeout_s: 5}}\n      match: {{job: dcgm}}"
+        mine.change("openmetrics: {path: dcgm.om}", server)
+        shown = card(mine, measured)
+        assert shown["held"][0]["use"] == pytest.approx(0.4)
+        assert shown["power"] == before["power"]
+        assert "worked 40% of the time" in re.sub(r"\s+", " ", mine.good("show", measured).out)
+    alone = card(mine, measured)
+    assert (alone["power"], alone["held"]) == (None, before["held"])
+    (note,) = alone["notes"]
+    assert note.startswith(f"no plot of its power: Prometheus at {prometheus.url} ")
+    done = mine.good("show", measured)
+    assert "Energy" in done.out and "GPU power" not in done.out and "no plot of its power" in done.err
+    assert "no samples to draw" in mine.scarbon("show", measured, "--svg", "x.svg").err
 
 
 # --- forms
