@@ -306,8 +306,8 @@ def _sums(key: str | None, row: Row) -> Sums:
     nothing = gpu_j is None and host_j is None
     return Sums(
         key=key,
-        jobs=row["jobs"],
-        jobs_unknown=row["jobs_unknown"],
+        jobs=row["jobs"] or 0,
+        jobs_unknown=row["jobs_unknown"] or 0,
         gpu_seconds=held_s,
         gpu_energy_j=gpu_j,
         host_energy_j=host_j,

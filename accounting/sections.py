@@ -192,6 +192,7 @@ class Runs:
     def __init__(self, books: Books, first: date, last: date, start_s: float, end_s: float, chosen: Chosen) -> None:
         """The calendar days `first` to `last`, which are [start_s, end_s) in UTC epoch s."""
         self._books = books
+        self._chosen = chosen
         self._values: dict[str, Any] = {"first": first.isoformat(), "last": last.isoformat()}
         where = chosen.where("a", self._values)
         self._of_runs = "attempts a JOIN usage_days u ON u.attempt_id = a.attempt_id"
@@ -249,10 +250,9 @@ class Runs:
         )
         if not largest:
             return ()
-        values: dict[str, Any] = {"first": self._values["first"], "last": self._values["last"]}
-        rows = self._books.rows(
-            _ALL_RUNS.format(chosen=one_of("b.attempt_id", [row["attempt_id"] for row in largest], values)), values
-        )
+        values = self._period()
+        found = one_of("b.attempt_id", [row["attempt_id"] for row in largest], values)
+        rows = self._books.rows(_ALL_RUNS.format(found=found, chosen=self._chosen.where("a", values)), values)
         by_job: dict[tuple[str, int], list[Row]] = defaultdict(list)
         for row in rows:
             by_job[row["cluster"], row["job_id"]].append(row)
@@ -332,8 +332,8 @@ SELECT a.cluster, a.job_id, a.submit_s, a.label, a.user_name, a.account, a.parti
        COUNT(CASE WHEN u.energy_j <> 0 AND u.location_g IS NULL THEN 1 END) AS unknown
 FROM attempts a JOIN usage_days u ON u.attempt_id = a.attempt_id
 WHERE u.day >= :first AND u.day <= :last AND a.attempt_id IN (
-  SELECT c.attempt_id FROM attempts b JOIN attempts c ON c.job_id = b.job_id AND c.cluster = b.cluster WHERE {chosen}
-)
+  SELECT c.attempt_id FROM attempts b JOIN attempts c ON c.job_id = b.job_id AND c.cluster = b.cluster WHERE {found}
+){chosen}
 GROUP BY a.attempt_id, a.cluster, a.job_id, a.submit_s, a.label, a.user_name, a.account, a.partition_name, a.name,
          a.state, a.gpus
 ORDER BY a.submit_s

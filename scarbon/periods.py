@@ -97,12 +97,19 @@ def _day(config: KnownSite, text: str, now_s: float) -> date:
     return day
 
 
+def _adjusted(books: Books, period: Period) -> bool:
+    """Whether something was posted in the period about closed months."""
+    days = {"first": period.first_day.isoformat(), "last": period.last_day.isoformat()}
+    found = books.rows("SELECT COUNT(*) AS n FROM adjustments WHERE posted_day >= :first AND posted_day <= :last", days)
+    return bool(found[0]["n"])
+
+
 def refuse_empty(books: Books, config: KnownSite, period: Period, clusters: Sequence[str]) -> None:
     """UserError where the books hold nothing of the period, with the nearest of that kind of which they do."""
     zone = config.site.zone
     start_s, end_s = period.bounds(zone)
     booked = [stretch for cluster in clusters for stretch in books.booked(cluster)]
-    if any(a < end_s and b > start_s for a, b in booked):
+    if any(a < end_s and b > start_s for a, b in booked) or _adjusted(books, period):
         return
     days = {"first": period.first_day.isoformat(), "last": period.last_day.isoformat()}
     adjusted = "SELECT 1 AS there FROM adjustments WHERE posted_day >= :first AND posted_day <= :last LIMIT 1"

@@ -268,6 +268,19 @@ def test_where_no_idle_level_is_known_nothing_is_said(here: Place, config: Known
     assert (waste.lost, waste.hardly_used) == ((), None)
 
 
+def test_a_run_of_another_account_is_not_on_this_ones_page(here: Place, config: KnownSite) -> None:
+    """1 kWh of the job's first run were for phys, 2 kWh of its second one for chem."""
+    ledger = Ledger(here.url, "UTC", here.password)
+    again = replace(AGAIN, account="chem")
+    ledger.post(window(0, 24, [FIRST], [usage(FIRST, 0, KWH)]), RUN)
+    ledger.post(window(24, 48, [again], [usage(again, 24, 2 * KWH)], booked=(0, 48)), RUN)
+    ledger.close()
+    with Books(here.url) as books:
+        pages = [document(books, config, chosen=chosen) for chosen in (None, Chosen(accounts=["phys"]))]
+    top = [[(one.account, kwh(one.it_energy_j)) for one in page.top_jobs or ()] for page in pages]
+    assert top == [[("chem", 3.0)], [("phys", 1.0)]]
+
+
 def test_jobs_of_unknown_energy_are_not_among_the_largest(here: Place, config: KnownSite) -> None:
     ledger = Ledger(here.url, "UTC", here.password)
     one, other = job(1), job(2)

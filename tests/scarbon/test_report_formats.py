@@ -249,6 +249,17 @@ def test_a_closed_month_says_so_and_what_came_later(adjusted: Site) -> None:
     assert "Later, in 2026-10, -120 g CO2e were added to this period: in no figure here." in text
 
 
+def test_a_month_that_has_nothing_but_an_adjustment(adjusted: Site) -> None:
+    """Of November nothing is accounted yet, and on its second day something was found out about September."""
+    ledger = Ledger(adjusted.url, "UTC")
+    books.september_again(ledger, 2.0)
+    ledger.close()
+    found = adjusted.good("report", "--month", "2026-11", "--format", "json").json
+    assert found["groups"] == []
+    assert [one["sums"]["it_energy_j"] for one in found["adjustments"]] == [pytest.approx(-3.6e6)]
+    assert "-1.000" in adjusted.good("report", "--month", "2026-11").out
+
+
 def test_as_the_books_stood(adjusted: Site) -> None:
     """Before the adjustment October had its own 780 g."""
     before_s = books.NOW_S - 2.5 * 86_400
