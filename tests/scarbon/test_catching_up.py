@@ -209,8 +209,8 @@ def test_what_was_purged_is_not_tried_again(days: Site, tmp_path: Path) -> None:
     site.collect("-S", iso(site.start_s), "-E", iso(second_day_s), code=3)
     site.collect("-S", iso(second_day_s), "-E", iso(second_day_s + 3600))
     change(site.ledger, "INSERT INTO meta VALUES ('purged_before_s', ?)", str(second_day_s))
-    site.config.write_text(site.config.read_text() + "collect: {again_days: 1}\n")
-    site.collect("--again", "9", "-E", iso(second_day_s + 7200))
+    site.config.write_text(site.config.read_text() + "collect: {again_days: 9}\n")
+    site.collect("-E", iso(second_day_s + 7200))
     assert query(site.ledger, "SELECT COUNT(*) FROM quarantine") == [(1,)]
 
 
