@@ -67,7 +67,7 @@ def _scope(document: Document) -> str:
 def _table(document: Document) -> Iterator[str]:
     parts, rows = _parts_and_rows(document)
     columns: list[list[str]] = [[document.by, *(row.name for row in rows), "total"]]
-    columns.append(["jobs", *(str(row.sums.jobs or "") for row in rows), str(document.total.jobs or "")])
+    columns.append(["jobs", *(str(row.sums.jobs or "") for row in rows), str(document.total.jobs)])
     for title, figure, ladder in (*FIGURES, ("water", _water(document), WATER_L)):
         figures = [figure(part) for part in parts]
         made = column(figures, figure(document.total), ladder)
@@ -174,6 +174,8 @@ def _notes(document: Document) -> Iterator[str]:
     if document.waste is not None:
         yield from _waste(document)
     yield from (f"{budget_line(standing)}." for standing in document.budgets)
+    if not document.groups:
+        yield "No job used anything in this period."
     if document.as_of_s is not None:
         yield f"The books as they stood on {_moment(document, document.as_of_s)}."
     if document.closed_s is not None:
