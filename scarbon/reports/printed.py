@@ -47,11 +47,10 @@ def column(parts: Sequence[float | None], total: float | None, ladder: Ladder) -
         return Column(
             unit, decimals, tuple(None if p is None else _decimal(_nearest(p, quantum), decimals) for p in parts), None
         )
-    counts = share_out([None if part is None else Fraction(part) / quantum for part in parts], _nearest(total, quantum))
-    whole = sum(count for count in counts if count is not None)
-    return Column(
-        unit, decimals, tuple(None if c is None else _decimal(c, decimals) for c in counts), _decimal(whole, decimals)
-    )
+    whole = _nearest(total, quantum)
+    counts = share_out([None if part is None else Fraction(part) / quantum for part in parts], whole)
+    made = tuple(None if count is None else _decimal(count, decimals) for count in counts)
+    return Column(unit, decimals, made, _decimal(whole, decimals))
 
 
 def share_out(parts: Sequence[Fraction | None], total: int) -> list[int | None]:
