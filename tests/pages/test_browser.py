@@ -48,7 +48,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "width"),
     [
-        *((name, width) for name in ("month-en", "month-de", "hostile-en") for width in (360, 1600)),
+        *((name, width) for name in ("month-de", "hostile-en") for width in (360, 1600)),
+        ("month-en", 1600),
         ("month-fr", 360),
         ("year-de", 360),
         ("unknown-fr", 1600),
