@@ -100,12 +100,14 @@ def _compare(
     summed: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in books.rows("SELECT DISTINCT cluster FROM meters UNION SELECT DISTINCT cluster FROM payers"):
         summed |= _rows(books, sums, sums.query.format(**words), {**values, "cluster": row["cluster"]})
-    kept = _rows(books, sums, f"SELECT * FROM {kept_in}", values)
+    kept = _rows(books, sums, f"SELECT {', '.join((*sums.keys, *sums.columns))} FROM {kept_in}", values)
     for key, should in summed.items():
         named = dict(zip(sums.keys, key, strict=True))
         found = kept.get(key)
         if found is None:
             yield Disagreement(sums.table, named, None, None, should)
+            continue
+        if found == should:
             continue
         for column, is_, sum_ in zip(sums.columns, found, should, strict=True):
             if not _same(is_, sum_):
@@ -115,10 +117,8 @@ def _compare(
 
 
 def _rows(books: Books, sums: Derived, sql: str, values: Mapping[str, Any]) -> _Rows:
-    return {
-        tuple(row[name] for name in sums.keys): tuple(row[name] for name in sums.columns)
-        for row in books.rows(sql, values)
-    }
+    keys = len(sums.keys)
+    return {row[:keys]: row[keys:] for row in books.stream(sql, values)}
 
 
 def _same(kept: Any, summed: Any) -> bool:
