@@ -56,7 +56,7 @@ def column(parts: Sequence[float | None], total: float | None, ladder: Ladder) -
 def share_out(parts: Sequence[Fraction | None], total: int) -> list[int | None]:
     """Whole numbers next to the parts whose sum is `total`, by the largest remainder; None stays None.
 
-    ValueError where `total` is not one of the two whole numbers next to the parts' sum.
+    ValueError where no rounding of the parts, each up or down, makes that sum.
     """
     floors = [None if part is None else floor(part) for part in parts]
     missing = total - sum(count for count in floors if count is not None)
