@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +15,7 @@ import click
 from accounting.jobs import JobFilter
 from accounting.ledger.reading import Books
 from accounting.tags import parse_tag
-from scarbon.errors import WrongUseError
+from scarbon.errors import WrongUseError, near
 from scarbon.site import chosen_clusters, names
 from scarbon.times import parse_time
 from site_config.kept import KnownSite
@@ -161,17 +160,17 @@ class KnownNames:
         asked = names(text)
         return None if asked is None else [known for name in asked for known in self._one(what, name)]
 
-    def near(self, what: str, name: str) -> WrongUseError:
+    def unknown(self, what: str, name: str) -> WrongUseError:
         """The error for a name that the books do not know."""
-        close = get_close_matches(name, self.names(what), n=1)
+        close = near(name, self.names(what))
         return WrongUseError(
-            f"no {what} {name!r} in the books", f"did you mean {close[0]}?" if close else "nothing there is named so"
+            f"no {what} {name!r} in the books", f"did you mean {close}?" if close else "nothing there is named so"
         )
 
     def _one(self, what: str, name: str) -> list[str]:
         found = [known for known in self.names(what) if known.lower() == name.lower()]
         if not found:
-            raise self.near(what, name)
+            raise self.unknown(what, name)
         return found
 
     def names(self, what: str) -> list[str]:
@@ -236,7 +235,7 @@ def _users(books: Books, options: Mapping[str, Any], by_id: bool) -> tuple[list[
     known = KnownNames(books)
     for name in users:
         if _uid(name) is None and name not in known.names("user"):
-            raise known.near("user", name)
+            raise known.unknown("user", name)
     uids = [int(name) for name in asked if name.isdecimal()]
     for uid in uids:
         if _login(uid) is None and not _has_jobs(books, uid):
@@ -310,8 +309,8 @@ def _states(text: str | None) -> list[str] | None:
     for name in named:
         state = STATES.get(name.upper(), name.upper())
         if state not in STATES.values():
-            close = get_close_matches(state, STATES.values(), n=1)
-            advice = f"did you mean {close[0]}?" if close else f"use one of {', '.join(STATES.values())}"
+            close = near(state, STATES.values())
+            advice = f"did you mean {close}?" if close else f"use one of {', '.join(STATES.values())}"
             raise WrongUseError(f"no such state: {name!r}", advice)
         states.append(state)
     return states

@@ -6,6 +6,7 @@ Nobody sees a traceback for a mistake of their own; one that is seen is a fault 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
 import click
 
@@ -25,6 +26,13 @@ class UserError(Exception):
 
 class WrongUseError(UserError):
     """The command was called in a way that cannot be meant."""
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is nearest to one that is not known; None where none is near."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from accounting.jobs import JobUsage
 from accounting.tags import format_tags
 from scarbon import units
-from scarbon.errors import WrongUseError
+from scarbon.errors import WrongUseError, near
 
 DEFAULT_FORMAT = "JobID,JobName,User,Account,State,Elapsed,NGPUs,ItEnergy,CO2e,Coverage,Method"
 
@@ -267,8 +266,8 @@ def _no_such(name: str) -> WrongUseError:
         return WrongUseError(
             f"the books do not keep sacct's {name}", "ask sacct for it, or see scarbon jobs --helpformat"
         )
-    close = get_close_matches(name.lower(), FIELDS, n=1)
-    advice = f"did you mean {FIELDS[close[0]].name}?" if close else "see scarbon jobs --helpformat"
+    close = near(name.lower(), FIELDS)
+    advice = f"did you mean {FIELDS[close].name}?" if close else "see scarbon jobs --helpformat"
     return WrongUseError(f"no such field: {name!r}", advice)
 
 

@@ -11,14 +11,15 @@ from accounting.clock import day_of, day_start
 from scarbon.errors import WrongUseError
 
 _UNITS_S = {"": 1, "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
-_RELATIVE = re.compile(r"now\s*(?:([+-])\s*(\d+)\s*(second|minute|hour|day|week)?s?)?")
+#: Patterns are compiled when they are needed: a command that says `midnight` and `now` needs one of them.
+_RELATIVE = r"now\s*(?:([+-])\s*(\d+)\s*(second|minute|hour|day|week)?s?)?"
 #: sacct's words for an hour of today (`man sacct`, "Valid time formats", and Slurm's parse_time.c).
 _WORDS = {"today": 0, "midnight": 0, "elevenses": 11, "noon": 12, "fika": 15, "teatime": 16}
 _CLOCK = r"(\d{1,2}):(\d\d)(?::(\d\d))?\s*([AaPp][Mm])?"
 _DATES = (
-    re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[T -](?P<clock>.+))?"),
-    re.compile(r"(?P<month>\d{1,2})[/.](?P<day>\d{1,2})(?:[/.](?P<year>\d\d|\d{4}))?(?:[T -](?P<clock>.+))?"),
-    re.compile(r"(?P<month>\d\d)(?P<day>\d\d)(?P<year>\d\d)?(?:[T -](?P<clock>.+))?"),
+    r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?:[T -](?P<clock>.+))?",
+    r"(?P<month>\d{1,2})[/.](?P<day>\d{1,2})(?:[/.](?P<year>\d\d|\d{4}))?(?:[T -](?P<clock>.+))?",
+    r"(?P<month>\d\d)(?P<day>\d\d)(?P<year>\d\d)?(?:[T -](?P<clock>.+))?",
 )
 
 
@@ -31,7 +32,7 @@ def parse_time(text: str, zone: ZoneInfo, now_s: float) -> float:
     try:
         time_s = (
             _relative(match, now_s)
-            if (match := _RELATIVE.fullmatch(given.lower()))
+            if (match := re.fullmatch(_RELATIVE, given.lower()))
             else _absolute(given, datetime.fromtimestamp(now_s, zone)).timestamp()
         )
         datetime.fromtimestamp(time_s, zone)
@@ -80,7 +81,7 @@ def _absolute(text: str, now: datetime) -> datetime:
     if re.fullmatch(_CLOCK, text):
         return _at(midnight, text)
     for pattern in _DATES:
-        if match := pattern.fullmatch(text):
+        if match := re.fullmatch(pattern, text):
             parts = match.groupdict()
             month = int(parts["month"])
             day = midnight.replace(year=_year(parts["year"], month, now), month=month, day=int(parts["day"]))
