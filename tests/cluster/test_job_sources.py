@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from accounting.model import Job
-from accounting.sources import JobSource
+from accounting.sources import JobSource, SourceError
 from collectors.slurm.file import FileSource
 from collectors.slurm.sacct import SacctSource
 from collectors.slurm.slurmrestd import SlurmrestdSource
@@ -70,7 +71,13 @@ def test_slurmrestd_with_a_token_says_the_same(
 ) -> None:
     user = cluster.users["ada"]
     url = f"http://127.0.0.1:{cluster.slurm.start_rest_http(user)}"
+    expired = cluster.slurm.token(user, seconds=1)
     assert_same(asked(SlurmrestdSource("alpha", url, user, cluster.slurm.token(user)), workload), by_text)
+    time.sleep(2)
+    with pytest.raises(SourceError) as refused:
+        asked(SlurmrestdSource("alpha", url, user, expired), workload)
+    assert "authentication error" in refused.value.what  # Slurm's own words
+    assert "has the token expired?" in refused.value.advice
 
 
 def assert_same(jobs: dict[tuple[int, int], Job], by_text: dict[tuple[int, int], Job]) -> None:
