@@ -133,9 +133,10 @@ PAYER_DAYS = Derived(
     ("month", "payer_id", "kind", "model", "day"),
     tuple(_PAYER_SUMS),
     f"""
-SELECT CAST(:month AS CHAR(7)) AS month, payer_id, kind, model, day, {_SUMMED}
-FROM usage_days u WHERE {OF_DAY} = :day AND {OF_CLUSTER}
-GROUP BY day, payer_id, kind, model
+SELECT CAST(:month AS CHAR(7)) AS month, u.payer_id, kind, model, day, {_SUMMED}
+FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
+WHERE {OF_DAY} = :day AND a.cluster = :cluster
+GROUP BY day, u.payer_id, kind, model
 """,
 )
 
@@ -165,14 +166,14 @@ SELECT CAST(:month AS CHAR(7)) AS month, day, payer_id, kind, model, previous_da
 FROM (
   SELECT there.day, there.payer_id, '' AS kind, '' AS model, a.job_id,
          {_BEFORE.format(used="there", same="")} AS previous_day
-  FROM (
-    SELECT DISTINCT u.day, u.attempt_id, payer_id FROM usage_days u WHERE {OF_DAY} = :day AND {OF_CLUSTER}
-  ) AS there JOIN attempts a ON a.attempt_id = there.attempt_id
+  FROM (SELECT DISTINCT u.day, u.attempt_id, u.payer_id FROM usage_days u WHERE {OF_DAY} = :day) AS there
+  JOIN attempts a ON a.attempt_id = there.attempt_id
+  WHERE a.cluster = :cluster
   UNION ALL
   SELECT u.day, u.payer_id, u.kind, u.model, a.job_id,
          {_BEFORE.format(used="u", same=" AND p.kind = u.kind AND p.model = u.model")} AS previous_day
   FROM usage_days u JOIN attempts a ON a.attempt_id = u.attempt_id
-  WHERE {OF_DAY} = :day AND u.{OF_CLUSTER}
+  WHERE {OF_DAY} = :day AND a.cluster = :cluster
 ) AS job
 GROUP BY day, payer_id, kind, model, previous_day
 """,
