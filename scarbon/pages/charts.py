@@ -116,15 +116,12 @@ def _pieces(value: Value, top: float) -> list[Piece]:
 
 
 def _tip(value: Value, ladder: Ladder, language: Language) -> str:
-    if value.jobs is None and value.idle is None:
-        return language.text("%(when)s: nothing is known", when=value.name)
-    jobs, idle, before = (language.quantity(figure, ladder) for figure in (value.jobs, value.idle, value.before))
-    if value.before is None:
-        return language.text("%(when)s: jobs %(jobs)s, idle %(idle)s", when=value.name, jobs=jobs, idle=idle)
-    return language.text(
-        "%(when)s: jobs %(jobs)s, idle %(idle)s; period before %(before)s",
-        when=value.name,
-        jobs=jobs,
-        idle=idle,
-        before=before,
-    )
+    """What is known of it."""
+    parts = []
+    if value.jobs is not None:
+        parts.append(language.text("jobs %(figure)s", figure=language.quantity(value.jobs, ladder)))
+    if value.idle is not None:
+        parts.append(language.text("idle %(figure)s", figure=language.quantity(value.idle, ladder)))
+    if value.before is not None:
+        parts.append(language.text("period before %(figure)s", figure=language.quantity(value.before, ladder)))
+    return language.labelled(value.name, ", ".join(parts) or language.text("unknown"))

@@ -104,10 +104,17 @@ class Page:
         )
 
     @property
+    def empty(self) -> bool:
+        """Whether no job used anything, and nothing was idle: there is nothing to divide."""
+        return not self.document.groups and self.document.total.it_energy_j is None
+
+    @property
     def total(self) -> Fact:
         """The emissions of the period, location-based; where they are unknown, the energy."""
         document, language = self.document, self.language
         sums = document.total
+        if self.empty:
+            return Fact(language.text("IT energy"), language.text("none"))
         if sums.co2e_location_g is None:
             return Fact(language.text("IT energy"), language.energy(sums.it_energy_j))
         notes = []
@@ -117,7 +124,7 @@ class Page:
         if document.intensity_g_per_kwh is not None:
             notes.append(self._intensity(document.intensity_g_per_kwh))
         label = language.text("Emissions from electricity, location-based")
-        return Fact(label, self._emissions(sums.co2e_location_g), "; ".join(notes), "location")
+        return Fact(label, self._emissions(sums.co2e_location_g), ", ".join(notes), "location")
 
     @cached_property
     def comparisons(self) -> tuple[Fact, ...]:
@@ -136,6 +143,8 @@ class Page:
     def facts(self) -> tuple[Fact, ...]:
         """The other totals."""
         document, language, sums = self.document, self.language, self.document.total
+        if self.empty:
+            return ()
         facts = [
             Fact(
                 language.text("Energy at the facility"),
@@ -381,7 +390,7 @@ class Page:
     def _by_contracts(self) -> str:
         said = self.language.text("by the site’s electricity contracts")
         intensity = self.document.market_g_per_kwh
-        return said if intensity is None else f"{said}; {self._intensity(intensity)}"
+        return said if intensity is None else f"{said}, {self._intensity(intensity)}"
 
     def _intensity(self, g_per_kwh: float) -> str:
         figure = self.language.number(g_per_kwh, 0 if g_per_kwh >= 100 else 1)
@@ -421,7 +430,9 @@ class Page:
         document, language = self.document, self.language
         if document.as_of_s is not None:
             yield language.text("The books as they were on %(moment)s.", moment=self._moment(document.as_of_s))
-        if document.chosen.narrowed:
+        if self.empty:
+            yield language.text("No job used anything in this period.")
+        elif document.chosen.narrowed:
             yield language.text(
                 "This report is of some of the site’s jobs only; it has no idle time, which is the site’s."
             )

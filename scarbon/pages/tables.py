@@ -195,15 +195,20 @@ def reconciliation(document: Document, language: Language) -> Table:
 def course(document: Document, language: Language) -> Table:
     """The figures of the chart: each day or month."""
     points = list(calendar(document.period, document.step, document.points or ()))
-    columns = [
-        _added(language, language.text("CO₂e of jobs"), [point.jobs_co2e_g for point in points], MASS_G),
-        _added(language, language.text("CO₂e of idle time"), [point.idle_co2e_g for point in points], MASS_G),
-        _added(language, language.text("IT energy of jobs"), [point.jobs_energy_j for point in points], ENERGY_J),
-        _added(language, language.text("IT energy of idle time"), [point.idle_energy_j for point in points], ENERGY_J),
-    ]
+
+    def made(label: str, figures: Sequence[float | None], ladder: Ladder) -> _Column:
+        return _added(language, label, figures, ladder)
+
+    columns = [made(language.text("CO₂e of jobs"), [point.jobs_co2e_g for point in points], MASS_G)]
+    if document.idle is not None:
+        columns.append(made(language.text("CO₂e of idle time"), [point.idle_co2e_g for point in points], MASS_G))
     if before := days_before(document):
         figures = [together(point.jobs_co2e_g, point.idle_co2e_g) for point in before]
-        columns.insert(2, _added(language, language.text("CO₂e of the period before"), figures, MASS_G))
+        columns.append(made(language.text("CO₂e of the period before"), figures, MASS_G))
+    columns.append(made(language.text("IT energy of jobs"), [point.jobs_energy_j for point in points], ENERGY_J))
+    if document.idle is not None:
+        idle = [point.idle_energy_j for point in points]
+        columns.append(made(language.text("IT energy of idle time"), idle, ENERGY_J))
     by_day = document.step == "day"
     names = [language.short_day(one.first_day) if by_day else language.month(one.first_day) for one in points]
     return _laid_out(

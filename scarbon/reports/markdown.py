@@ -34,19 +34,21 @@ def _blocks(page: Page) -> Iterator[str]:
         yield "\n".join(f"> {_plain(notice)}  " for notice in page.notices)
     if page.comparisons:
         yield _facts(page, page.comparisons)
-    yield _facts(page, page.facts)
+    if page.facts:
+        yield _facts(page, page.facts)
     if page.budgets:
         yield f"## {say('Budgets')}"
         yield "\n".join(
             f"- {_plain(one.account)} – {_plain(one.text)}" + (f". {_plain(one.expected)}" if one.expected else "")
             for one in page.budgets
         )
-    yield f"## {say('Where it went')}"
-    yield _table(page.where)
-    if page.tree is not None:
-        yield _table(page.tree)
-    yield f"## {say('In detail')}"
-    yield _table(page.detail)
+    if not page.empty:
+        yield f"## {say('Where it went')}"
+        yield _table(page.where)
+        if page.tree is not None:
+            yield _table(page.tree)
+        yield f"## {say('In detail')}"
+        yield _table(page.detail)
     yield from _of_jobs(page)
     if page.reconciliation is not None:
         yield f"## {say('Reconciliation with the meters')}"

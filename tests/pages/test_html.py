@@ -62,9 +62,9 @@ def test_the_first_figure_is_the_total_with_its_comparison() -> None:
     )  # fmt: skip
     text = made(document).text
     assert "50.00\xa0kg\xa0CO₂e" in text
-    assert "95% interval: 42.50\xa0kg to 57.50\xa0kg; on average 40.0 g CO₂e/kWh" in text  # 34 and 46 g/kWh
+    assert "95% interval: 42.50\xa0kg to 57.50\xa0kg, on average 40.0 g CO₂e/kWh" in text  # 34 and 46 g/kWh
     assert "IT energy 1.000\xa0MWh × PUE 1.25" in text
-    assert "by the site’s electricity contracts; on average 12.0 g CO₂e/kWh" in text
+    assert "by the site’s electricity contracts, on average 12.0 g CO₂e/kWh" in text
     assert "Period before: September 2026\n25% more\nagainst 40.00\xa0kg" in text
     assert "A year earlier: October 2025\n20% less\nagainst 62.50\xa0kg" in text
     assert "1.250\xa0MWh" in text  # at the facility
@@ -122,7 +122,9 @@ def test_what_is_unknown_is_never_zero_and_draws_no_chart() -> None:
 def test_accounts_without_jobs_have_a_page() -> None:
     document = documents.unknown()
     page = made(replace(document, groups=(), idle=None, total=replace(document.total, jobs=0, gpu_seconds=0.0)))
-    assert page.tables[WHERE][1:] == [["Total", "unknown", "unknown", "unknown"]]
+    assert page.tables == {}
+    assert "No job used anything in this period." in page.text
+    assert "unknown" not in page.text
 
 
 def test_where_emissions_are_unknown_the_energy_is_shown() -> None:
@@ -144,6 +146,8 @@ def test_a_report_on_some_has_no_idle_time_and_says_so() -> None:
     assert "Only accounts:\nclimate" in page.text
     assert not any("Idle" in row[0] for row in page.tables[WHERE])
     assert "idle included" not in page.text
+    assert not any("idle" in heading for heading in page.tables["The figures of the chart by day"][0])
+    assert "Jobs\nIdle" not in page.text  # the legend
 
 
 def test_nothing_is_said_of_what_was_not_asked_for() -> None:

@@ -85,7 +85,7 @@ def test_a_pdf_has_all_that_the_page_has() -> None:
     drawn = {one for one in page.texts if ": Jobs " in one or "Eine Tabelle enthält" in one}
     assert len(drawn) == 31
     missing = [one for one in page.texts[1:] if one not in drawn and together(one) not in printed]
-    assert missing == ["31. Okt.: keine Daten"]
+    assert missing == ["31. Okt.: unbekannt"]
 
 
 def test_no_row_is_cut_and_each_page_names_the_columns() -> None:
