@@ -124,7 +124,7 @@ class Page:
         if document.intensity_g_per_kwh is not None:
             notes.append(self._intensity(document.intensity_g_per_kwh))
         label = language.text("Emissions from electricity, location-based")
-        return Fact(label, self._emissions(sums.co2e_location_g), ", ".join(notes), "location")
+        return Fact(label, self._emissions(sums.co2e_location_g), " · ".join(notes), "location")
 
     @cached_property
     def comparisons(self) -> tuple[Fact, ...]:
@@ -390,7 +390,7 @@ class Page:
     def _by_contracts(self) -> str:
         said = self.language.text("by the site’s electricity contracts")
         intensity = self.document.market_g_per_kwh
-        return said if intensity is None else f"{said}, {self._intensity(intensity)}"
+        return said if intensity is None else f"{said} · {self._intensity(intensity)}"
 
     def _intensity(self, g_per_kwh: float) -> str:
         figure = self.language.number(g_per_kwh, 0 if g_per_kwh >= 100 else 1)
