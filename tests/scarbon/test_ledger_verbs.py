@@ -118,6 +118,10 @@ def test_reports_statements_and_exports_after_a_purge(years: Site, tmp_path: Pat
     assert "purged" in told
     told = years.scarbon("report", "--as-of", "now", "-S", "2026-10-26", "-E", "2026-10-27").refused()
     assert "purged" in told
+    years.good("ledger", "purge", "--before", "2026-10-29", "--yes")
+    assert query(years.ledger, "SELECT COUNT(*) FROM usage_slots") == [(0,)]
+    assert answers(years) == said
+    same_statement(years.good("statement", "-a", "-S", "2020-01-01", "--format", "json").json, stated)
 
 
 def same_statement(found: Any, expected: Any) -> None:
