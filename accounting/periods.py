@@ -128,7 +128,7 @@ def _adjusted(books: Books, day: str, first_day: str, last_day: str, by: str, ch
             posted_s=max(row["posted_s"] for row in rows),
             restatement_id=restatement_id,
             reason=None if restatement_id is None else why[restatement_id],
-            groups=[_sums(key, of) for key, of in _by_key(rows, grouping.key).items()],
+            groups=[_sums(key, of) for key, of in sorted(_by_key(rows, grouping.key).items(), key=_name)],
             idle=None if chosen.narrowed else _sums(None, [row for row in rows if row["idle"]]),
             total=_sums(None, rows),
         )
@@ -136,6 +136,10 @@ def _adjusted(books: Books, day: str, first_day: str, last_day: str, by: str, ch
             together.items(), key=lambda one: (one[0][:2], one[0][2] or 0)
         )
     ]
+
+
+def _name(group: tuple[str | None, list[Row]]) -> str:
+    return group[0] or ""
 
 
 def _by_key(rows: Sequence[Row], key: Any) -> dict[str | None, list[Row]]:
