@@ -61,6 +61,9 @@ grid:
 # What accounts may use or emit in a month or a year (docs/budgets.md), and how their pages are mailed (docs/mail.md):
 # budgets: [{{account: phys, period: year, kgco2e: 1200}}]
 # mail: {{from: hpc@example.org, sendmail: /usr/sbin/sendmail, domain: example.org}}
+
+# How reports look, and the language that they are in: en, fr, de, or with a territory, de_CH (docs/reports.md):
+# report: {{language: en, logo: logo.svg, footer: "Questions: hpc@example.org"}}
 """
 
 GPU = """\
