@@ -52,7 +52,7 @@ class Adjustments:
     """Posts what a run says otherwise than the books, on the day on which it does."""
 
     def __init__(self, connection: Connection, run_id: int, zone: ZoneInfo, now_s: float) -> None:
-        """LedgerError where the month of `now_s` is closed itself."""
+        """`now_s` (UTC epoch s) is when it is posted."""
         self._connection = connection
         self._run_id = run_id
         self._day = lru_cache(maxsize=None)(lambda slot_s: day_of(zone, slot_s).isoformat())
@@ -95,7 +95,10 @@ class Adjustments:
         return sum(1 for _ in self._differences(standing, said))
 
     def post(self, standing: Mapping[Key, Figures], said: Mapping[Key, Figures]) -> int:
-        """Post what makes up for the difference between what stands in the books and what is said; how many rows."""
+        """Post what makes up for the difference between what stands in the books and what is said; how many rows.
+
+        LedgerError where there is something to post, and this month is closed itself.
+        """
         rows = list(self._differences(standing, said))
         if rows and self._posted_day[:7] in self.closed:
             raise LedgerError(
