@@ -127,7 +127,7 @@ def _adjusted(books: Books, day: str, first_day: str, last_day: str, by: str, ch
             posted_month=posted_month,
             posted_s=max(row["posted_s"] for row in rows),
             restatement_id=restatement_id,
-            reason=None if restatement_id is None else why[restatement_id],
+            reason=None if restatement_id is None else why.get(restatement_id),  # a copy for publication has none
             groups=[_sums(key, of) for key, of in sorted(_by_key(rows, grouping.key).items(), key=_name)],
             idle=None if chosen.narrowed else _sums(None, [row for row in rows if row["idle"]]),
             total=_sums(None, rows),

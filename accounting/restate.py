@@ -60,10 +60,14 @@ class Period:
         return list(self.spans)
 
 
+class NothingBookedError(LedgerError):
+    """The books hold nothing of a cluster in the period."""
+
+
 def period_of(ledger: Ledger, cluster: str, start_s: float, end_s: float) -> Period:
     """The slots that [start_s, end_s) touches and of which the books hold something.
 
-    LedgerError where there are none, or only sums are left of them.
+    NothingBookedError where there are none, another LedgerError where only sums are left of them.
     """
     spans: dict[int, tuple[float, float]] = {}
     for a, b in ledger.booked(cluster):
@@ -75,7 +79,7 @@ def period_of(ledger: Ledger, cluster: str, start_s: float, end_s: float) -> Per
                 first_s, last_s = spans.get(slot_s, (a, b))
                 spans[slot_s] = (max(min(first_s, a), slot_s), min(max(last_s, b), next_s))
     if not spans:
-        raise LedgerError(
+        raise NothingBookedError(
             f"{cluster}: the books hold nothing of that period", "scarbon period list shows what they hold"
         )
     with ledger.transaction() as connection:

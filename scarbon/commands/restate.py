@@ -21,6 +21,7 @@ from scarbon.times import parse_time
 if TYPE_CHECKING:
     from accounting.ledger.closing import By
     from accounting.ledger.store import Ledger
+    from accounting.restate import Period
     from site_config.kept import KnownSite
     from site_config.schema import SiteConfig
 
@@ -126,7 +127,7 @@ class _Work:
         self._attribution = attribution
 
     def do(self, *, dry_run: bool) -> list[Restated]:
-        """Restate each cluster, or only look at what would change."""
+        """Restate each cluster of which the books hold something then, or only look at what would change."""
         from accounting.ledger.errors import LedgerError
         from accounting.sources import SourceError
 
@@ -134,20 +135,34 @@ class _Work:
         ledger = open_ledger(self._config)
         try:
             with ledger.lock():
-                return [self._one(ledger, name, dry_run) for name in self._names]
+                return [self._one(ledger, period, dry_run) for period in self._periods(ledger)]
         except (SourceError, LedgerError) as error:
             raise UserError(error.what, error.advice) from error
         finally:
             ledger.close()
 
-    def _one(self, ledger: Ledger, name: str, dry_run: bool) -> Restated:
+    def _periods(self, ledger: Ledger) -> list[Period]:
+        """What there is to restate, known of all clusters before the first is touched."""
+        from accounting.restate import NothingBookedError, period_of
+
+        found: list[Period] = []
+        nothing: list[NothingBookedError] = []
+        for name in self._names:
+            try:
+                found.append(period_of(ledger, name, *self._span))
+            except NothingBookedError as error:
+                nothing.append(error)
+        if not found:
+            raise nothing[0]
+        return found
+
+    def _one(self, ledger: Ledger, period: Period, dry_run: bool) -> Restated:
         from accounting.ledger.recording import Program
-        from accounting.restate import period_of, restate_factors
+        from accounting.restate import restate_factors
         from scarbon.wiring import factor_source, node_source, rules, sources
 
-        config = self._config
+        config, name = self._config, period.cluster
         program = Program(__version__, config.digest())
-        period = period_of(ledger, name, *self._span)
         if self._attribution:
             from accounting.reattribute import restate_attribution
 

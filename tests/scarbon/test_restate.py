@@ -229,3 +229,11 @@ def test_on_a_terminal_it_is_asked(mine: Site, answer: str, restated: bool) -> N
     assert ("were superseded" in done.stdout) == restated
     assert ("the books are as they were" in done.stderr) != restated
     assert (mine.tables() == before) != restated
+
+
+def test_a_cluster_of_which_nothing_is_booked_then_is_left_out(mine: Site) -> None:
+    mine.change("clusters:\n", "clusters:\n  new: {jobs: {source: file, path: jobs.sacct}}\n")
+    mine.change("pue: 1.2", "pue: 1.5")
+    found = mine.good(*restate(mine, "--dry-run", "--format", "json")).json["restatements"]
+    assert [one["cluster"] for one in found] == ["beta"]
+    assert "new: the books hold nothing" in mine.scarbon(*restate(mine, "--dry-run", "-M", "new")).refused(1)
