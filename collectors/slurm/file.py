@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,11 +49,18 @@ class FileSource:
 
         SourceError when the file cannot be read, has no header, lacks a needed column or ends in the middle of a row.
         """
+        return chain.from_iterable(self._batches(start_s, end_s))
+
+    def _batches(self, start_s: float, end_s: float) -> Iterator[Iterable[Job | Reject]]:
+        """The same, batch by batch: no generator is to be resumed for each job."""
         try:
             with self.path.open("rb") as dump:
                 in_json = dump.read(_PIECE).lstrip()[:1] == b"{"
                 dump.seek(0)
-                yield from (self._documents if in_json else self._rows)(dump, start_s, end_s)
+                if in_json:
+                    yield from ((row,) for row in self._documents(dump, start_s, end_s))
+                else:
+                    yield from self._rows(dump, start_s, end_s)
         except OSError as error:
             raise SourceError(
                 f"the sacct dump {self.path} cannot be read: {error.strerror}", "check jobs.path in the configuration"
@@ -76,7 +83,7 @@ class FileSource:
         if not answer.has_jobs:
             raise SourceError(f"{self.path} has no `jobs` in it", "write it with `sacct -a -D -X --json`")
 
-    def _rows(self, dump: BinaryIO, since_s: float, until_s: float) -> Iterator[Job | Reject]:
+    def _rows(self, dump: BinaryIO, since_s: float, until_s: float) -> Iterator[Iterable[Job | Reject]]:
         line = dump.readline().decode("utf-8", "backslashreplace")
         header = line.rstrip("\r\n")
         newline = line.removeprefix(header)
@@ -103,7 +110,7 @@ class FileSource:
                 f"the sacct dump {self.path} has no column {missing.args[0]}",
                 f"write it again with {missing.args[0]} among the fields of `sacct -o`",
             ) from None
-        return reader.jobs(cut_records(chain([first], pieces), end, self._broken_off), since_s, until_s)
+        return reader.batches(cut_records(chain([first], pieces), end, self._broken_off), since_s, until_s)
 
     def _broken_off(self) -> SourceError:
         return SourceError(

@@ -197,9 +197,9 @@ class RowReader:
         Ordinary rows are done at speed. A row with anything not met before, and any odd one, goes through `odd`, which
         takes note of what it meets. A job is handed on only when the next row is known to be one, too.
         """
-        return chain.from_iterable(self._jobs(batches, since_s, until_s))
+        return chain.from_iterable(self.batches(batches, since_s, until_s))
 
-    def _jobs(
+    def batches(
         self, batches: Iterable[Iterable[str]], since_s: float, until_s: float
     ) -> Iterator[Iterable[Job | Reject]]:
         """The same, batch by batch: a generator that is resumed for each job would be a tenth of all the time."""
