@@ -393,8 +393,8 @@ class Page:
         return said if intensity is None else f"{said} · {self._intensity(intensity)}"
 
     def _intensity(self, g_per_kwh: float) -> str:
-        figure = self.language.number(g_per_kwh, 0 if g_per_kwh >= 100 else 1)
-        return self.language.text("on average %(intensity)s g CO₂e/kWh", intensity=figure)
+        space, figure = "\N{NO-BREAK SPACE}", self.language.number(g_per_kwh, 0 if g_per_kwh >= 100 else 1)
+        return self.language.text("on average %(intensity)s", intensity=f"{figure}{space}g{space}CO₂e/kWh")
 
     def _emissions(self, mass_g: float | None) -> str:
         return (

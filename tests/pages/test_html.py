@@ -62,9 +62,9 @@ def test_the_first_figure_is_the_total_with_its_comparison() -> None:
     )  # fmt: skip
     text = made(document).text
     assert "50.00\xa0kg\xa0CO₂e" in text
-    assert "95% interval: 42.50\xa0kg to 57.50\xa0kg · on average 40.0 g CO₂e/kWh" in text  # 34 and 46 g/kWh
+    assert "95% interval: 42.50\xa0kg to 57.50\xa0kg · on average 40.0\xa0g\xa0CO₂e/kWh" in text  # 34 and 46 g/kWh
     assert "IT energy 1.000\xa0MWh × PUE 1.25" in text
-    assert "by the site’s electricity contracts · on average 12.0 g CO₂e/kWh" in text
+    assert "by the site’s electricity contracts · on average 12.0\xa0g\xa0CO₂e/kWh" in text
     assert "Period before: September 2026\n25% more\nagainst 40.00\xa0kg" in text
     assert "A year earlier: October 2025\n20% less\nagainst 62.50\xa0kg" in text
     assert "1.250\xa0MWh" in text  # at the facility
