@@ -11,7 +11,7 @@ rounds longer and none shorter.
 
 Goals: at most 3 times the plain pass, at most 4 GiB, and at most 2.1 times as long for twice the GPUs.
 
-    python -m benchmarks.attribution [--gpus 1000] [--days 30] [--holds 1000] [--rounds 5] [--quick]
+    python -m benchmarks.attribution [--gpus 1000] [--days 30] [--holds 1000] [--rounds 10] [--quick]
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--gpus", type=int, default=1000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--holds", type=int, default=1000, help="of each GPU")
-    parser.add_argument("--rounds", type=int, default=5, help="over all GPUs")
+    parser.add_argument("--rounds", type=int, default=10, help="over all GPUs")
     parser.add_argument("--quick", action="store_true", help="80 GPUs, twice, and no verdict: shows that it runs")
     options = parser.parse_args()
     gpus, rounds = (80, 2) if options.quick else (options.gpus, options.rounds)
