@@ -62,6 +62,9 @@ grid:
 # budgets: [{{account: phys, period: year, kgco2e: 1200}}]
 # mail: {{from: hpc@example.org, sendmail: /usr/sbin/sendmail, domain: example.org}}
 
+# What the whole site draws, start,end,kwh, or a query: scarbon audit holds the books against it (docs/audit.md):
+# site_meter: {{csv: meter.csv}}
+
 # How reports look, and the language that they are in: en, fr, de, or with a territory, de_CH (docs/reports.md):
 # report: {{language: en, logo: logo.svg, footer: "Questions: hpc@example.org"}}
 """
