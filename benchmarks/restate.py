@@ -17,7 +17,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -46,6 +46,22 @@ RULES = Rules(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Took:
+    """Seconds of the processor, all of it in this process, and by the clock, which a busy machine makes longer."""
+
+    processor_s: float
+    wall_s: float
+
+    @classmethod
+    def now(cls) -> Took:
+        """The readings of both clocks."""
+        return cls(time.process_time(), time.perf_counter())
+
+    def __sub__(self, other: Took) -> Took:
+        return Took(self.processor_s - other.processor_s, self.wall_s - other.wall_s)
+
+
 def fill(path: Path, jobs_a_day: int) -> None:
     """A month of jobs, with an intensity for each hour that was an estimate."""
     ledger = Ledger(f"sqlite:///{path}", "UTC")
@@ -68,26 +84,26 @@ def final(start_s: float, end_s: float) -> Factors:
     )
 
 
-def restate(path: Path) -> tuple[Restated, float]:
-    """Restate the month; what it says, and the seconds that it took."""
+def restate(path: Path) -> tuple[Restated, Took]:
+    """Restate the month; what it says, and how long it took."""
     ledger = Ledger(f"sqlite:///{path}", "UTC")
-    started = time.perf_counter()
+    started = Took.now()
     with ledger.lock():
         period = period_of(ledger, "alpha", start_of(0), start_of(DAYS))
         found = restate_factors(
             ledger, period, RULES, final, SimpleNamespace(nodes=dict), By("bench", "here", "final values"),
             Program("0", "0"), dry_run=False,
         )  # fmt: skip
-    took_s = time.perf_counter() - started
+    took = Took.now() - started
     ledger.close()
-    return found, took_s
+    return found, took
 
 
-def floor(path: Path, run_id: int) -> float:
-    """The seconds that the bare driver takes for as many rows."""
+def floor(path: Path, run_id: int) -> Took:
+    """How long the bare driver takes for as many rows."""
     driver = connect_sqlite(str(path))
     driver.execute("PRAGMA foreign_keys = ON")
-    started = time.perf_counter()
+    started = Took.now()
     driver.execute("BEGIN IMMEDIATE")
     for table, identity in (("usage_slots", "usage_id"), ("balance", "balance_id")):
         last = driver.execute(f"SELECT MAX({identity}) FROM {table}").fetchone()[0]
@@ -103,9 +119,9 @@ def floor(path: Path, run_id: int) -> float:
         driver.execute(f"DELETE FROM {table}")
         driver.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
     driver.execute("ROLLBACK")
-    took_s = time.perf_counter() - started
+    took = Took.now() - started
     driver.close()
-    return took_s
+    return took
 
 
 def sums_agree(path: Path, found: Restated) -> bool:
@@ -134,16 +150,17 @@ def main() -> int:
                 "SELECT (SELECT COUNT(*) FROM usage_slots) + (SELECT COUNT(*) FROM balance)"
             ).fetchone()
         books.close()
-        floor_s = floor(path, 1)
-        found, took_s = restate(path)
+        bare = floor(path, 1)
+        found, took = restate(path)
         agree = sums_agree(path, found)
     print(
-        f"a month of {DAYS * jobs_a_day:,} jobs, {postings[0]:,} postings: restated in {took_s:.1f} s "
-        f"(goal: {GOAL_S:g} s), {found.posted:,} superseded; the bare driver takes {floor_s:.1f} s for as many rows: "
-        f"{took_s / floor_s:.2f} times"
+        f"a month of {DAYS * jobs_a_day:,} jobs, {postings[0]:,} postings, {found.posted:,} superseded: restated in "
+        f"{took.processor_s:.1f} s of the processor (goal: {GOAL_S:g} s), {took.wall_s:.1f} s by the clock; the bare "
+        f"driver takes {bare.processor_s:.1f} s and {bare.wall_s:.1f} s for as many rows: "
+        f"{took.processor_s / bare.processor_s:.2f} times"
     )
     print(f"sums by account, total and report {'agree' if agree else 'DO NOT AGREE'} to 1e-9")
-    good = agree and took_s <= GOAL_S
+    good = agree and took.processor_s <= GOAL_S
     print("goals met" if good else "GOALS NOT MET")
     return 0 if good else 1
 
