@@ -16,7 +16,7 @@ from accounting.hardware import assumed_idle_w
 from accounting.jobs import JobUsage
 from accounting.ledger.reading import Books
 from accounting.model import FactorSlot
-from accounting.statement import JobKey, Used, key_of
+from accounting.statement import JobKey, Used, key_of, number_of
 
 J_PER_KWH = 3.6e6
 HOUR_S = 3600
@@ -92,7 +92,7 @@ def lost(jobs: Iterable[JobUsage]) -> list[Lost]:
         found.append(
             Lost(
                 state,
-                len(of_state),
+                len({number_of(job) for job in of_state}),
                 sum(job.gpu_seconds for job in of_state),
                 sum(job.it_energy_j or 0.0 for job in of_state),
                 sum(known) if len(known) == len(grams) else None,
@@ -167,7 +167,8 @@ def best_start(forecast: Sequence[FactorSlot], now_s: float, length_s: float) ->
 def moved(jobs: Iterable[JobUsage], intensity: Sequence[FactorSlot]) -> Moved:
     """What starting later would have saved, by the hour, with the intensities that there were (in order, apart)."""
     curve = _Integral(intensity)
-    count, emitted_g, saved_g = 0, 0.0, 0.0
+    counted: set[tuple[str, int]] = set()
+    emitted_g = saved_g = 0.0
     for job in jobs:
         if job.start is None or job.end is None or job.end <= job.start or job.facility_energy_j is None:
             continue
@@ -176,11 +177,11 @@ def moved(jobs: Iterable[JobUsage], intensity: Sequence[FactorSlot]) -> Moved:
         known = [mean for mean in means if mean is not None]
         if len(known) < len(means):
             continue
-        count += 1
+        counted.add(number_of(job))
         kwh = job.facility_energy_j / J_PER_KWH
         emitted_g += kwh * known[0]
         saved_g += kwh * (known[0] - min(known))
-    return Moved(count, emitted_g, saved_g)
+    return Moved(len(counted), emitted_g, saved_g)
 
 
 class _Integral:

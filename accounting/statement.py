@@ -1,7 +1,8 @@
 """What a set of jobs, or a calculation, used and emitted, as one set of figures: what a statement in a paper says.
 
-Sums over jobs; a job of unknown energy is in no sum and is counted. A figure is None where it is unknown for any of the
-jobs that are in the sums: a part of the emissions is not the emissions.
+Sums over all runs of jobs; a requeued job is one job, as in a report. A run of unknown energy is in no sum and is
+counted. A figure is None where it is unknown for any of the runs that are in the sums: a part of the emissions is not
+the emissions.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Statement:
     """The figures. None is unknown, or, for the market-based figure and the water, not declared by the site."""
 
     jobs: int | None  # None: a calculation, without jobs
-    jobs_unknown: int  # of them, those of unknown energy: in no sum
+    jobs_unknown: int  # of them, those of which no run has a known energy: in no sum
     clusters: Sequence[str]
     start_s: int | None  # of the first that started
     end_s: int | None  # of the last that ended; None: one still runs
@@ -73,6 +74,7 @@ class Statement:
     methods: Sequence[MethodShare]
     sources: Sequence[SourceShare]
     water_l: float | None
+    runs_unknown: int = 0  # runs of unknown energy of the other jobs, which were requeued: in no sum
 
     @property
     def pue(self) -> float | None:
@@ -112,11 +114,13 @@ def state_jobs(
     accuracy: Accuracy | None = None,
     spread: Spread | None = None,
 ) -> Statement:
-    """The figures of jobs, with the hardware and the sources of the factors from the books.
+    """The figures of jobs, with the hardware and the sources of the factors from the books; `jobs` has all their runs.
 
     `wue_l_per_kwh` is litres of water for a kilowatt-hour of IT energy (WUE is defined on IT energy).
     """
     known = [job for job in jobs if job.it_energy_j is not None]
+    numbers = {number_of(job) for job in jobs}
+    known_numbers = {number_of(job) for job in known}
     rows = used(books, known)
     ended = [job.end for job in known if job.start is not None]
     seconds = sum(job.gpu_seconds for job in known)
@@ -129,8 +133,8 @@ def state_jobs(
     embodied_g = _sum([job for job in known if job.gpu_seconds], "co2e_embodied_g")
     embodied_low_g, embodied_high_g = (None, None) if embodied_g is None else _embodied_range(rows, spread)
     return Statement(
-        jobs=len(jobs),
-        jobs_unknown=len(jobs) - len(known),
+        jobs=len(numbers),
+        jobs_unknown=len(numbers - known_numbers),
         clusters=sorted({job.cluster for job in jobs}),
         start_s=min((job.start for job in known if job.start is not None), default=None),
         end_s=None if None in ended or not ended else max(end for end in ended if end is not None),
@@ -151,6 +155,7 @@ def state_jobs(
         methods=_methods(rows),
         sources=shares_of_energy(books, known),
         water_l=water_l(it_energy_j, wue_l_per_kwh),
+        runs_unknown=sum(job.it_energy_j is None and number_of(job) in known_numbers for job in jobs),
     )
 
 
@@ -174,6 +179,11 @@ def _some(jobs: Iterable[JobUsage], name: str) -> float | None:
 def key_of(job: JobUsage) -> JobKey:
     """What tells an attempt from every other one."""
     return job.cluster, job.job_id_raw, job.submit
+
+
+def number_of(job: JobUsage) -> tuple[str, int]:
+    """What all runs of a job have in common, and no other job has."""
+    return job.cluster, job.job_id_raw
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,9 @@ def _sentences(statement: Statement, occasion: Occasion, markup: Markup) -> Iter
     yield _work(statement, occasion, markup)
     if statement.jobs_unknown:
         yield f"The energy of {statement.jobs_unknown} of these jobs is unknown and in none of the following figures."
+    if statement.runs_unknown:
+        runs = "1 run" if statement.runs_unknown == 1 else f"{statement.runs_unknown} runs"
+        yield f"The energy of {runs} of jobs that ran again is unknown and in none of the following figures."
     if statement.it_energy_j is None:
         yield "Nothing is known of its energy."
         return

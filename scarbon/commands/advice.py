@@ -29,7 +29,7 @@ from accounting.calculator import UnknownNameError, Work, find_hardware, greenes
 from accounting.jobs import JobFilter, JobUsage, list_jobs
 from accounting.ledger.reading import Books
 from accounting.model import FactorSlot
-from accounting.statement import J_PER_KWH, Statement, Used, key_of, state_jobs, used
+from accounting.statement import J_PER_KWH, Statement, Used, number_of, state_jobs, used
 from scarbon import __version__, units
 from scarbon.choosing import job_filter, job_options_since
 from scarbon.equivalents import equivalents_of
@@ -209,7 +209,7 @@ def _waste(found: Advice, total_j: float) -> Iterator[str]:
         yield "No job held GPUs that it hardly used."
         return
     energy_j = sum(one.energy_j for one in found.hardly_used)
-    jobs = _count(len({key_of(one.job) for one in found.hardly_used}), "job")
+    jobs = _count(len({number_of(one.job) for one in found.hardly_used}), "job")
     yield (
         f"Held and hardly used: {_held_h(found):,.1f} GPU-hours in {jobs}, {units.energy(energy_j)}; their GPUs drew "
         f"less than {HARDLY:g} times what idle ones do:"

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -42,12 +42,13 @@ FORMS = ("markdown", "latex", "json", "boamps", "codecarbon")
 def statement(config_option: str | None, /, **options: Any) -> None:
     """State what chosen jobs used and emitted: a paragraph with its BibTeX, or the figures for other programs.
 
-    Jobs are chosen as in `scarbon jobs`, and counted whole. For a calculation, see `scarbon calculate --statement`.
+    Jobs are chosen as in `scarbon jobs`, and counted whole. What a requeued job used before, in runs that the window
+    touches, is in the figures with or without -D, and it is one job. For a calculation, see `scarbon calculate --statement`.
     """
     config = site(config_option)
     now_s = time.time()
     with open_books(config) as books:
-        chosen = job_filter(config, books, options, now_s)
+        chosen = replace(job_filter(config, books, options, now_s), duplicates=True)  # they were emitted, too
         jobs = [job for job in list_jobs(books, chosen) if job.start is not None]
         if not jobs:
             raise UserError("none of the chosen jobs has started", "choose others, with -S, -u, -j; see scarbon jobs")

@@ -43,17 +43,53 @@ def unescaped(markdown: str) -> str:
 
 
 def test_the_figures_are_those_of_the_jobs(booked: Site) -> None:
-    jobs = booked.good("jobs", "-a", *booked.window, "--json").json["jobs"]
+    jobs = booked.good("jobs", "-a", "-D", *booked.window, "--json").json["jobs"]
     started = [job for job in jobs if job["start"] is not None]
     known = [job for job in started if job["it_energy_j"] is not None]
     found = statement(booked, "--json").json["statement"]
-    assert (found["jobs"], found["jobs_unknown"]) == (len(started), len(started) - len(known))
+    numbers, of_known = ({job["job_id_raw"] for job in some} for some in (started, known))
+    assert (found["jobs"], found["jobs_unknown"]) == (len(numbers), len(numbers - of_known))
     for name in ("gpu_seconds", "it_energy_j", "facility_energy_j", "co2e_location_g", "co2e_market_g"):
         assert found[name] == pytest.approx(sum(job[name] for job in known), rel=1e-9)
     held_s = sum(one["gpu_seconds"] for one in found["hardware"])
     assert held_s == pytest.approx(found["gpu_seconds"], rel=1e-9)
     assert sum(one["share"] for one in found["sources"] if one["kind"] == "location") == pytest.approx(1)
     assert found["water_l"] is None
+
+
+def requeued(site: Site) -> list[tuple[int, float]]:
+    """Jobs with the IT energy of each of their runs, which are all known; most of them ran once."""
+    sql = (
+        "SELECT a.job_id, SUM(u.energy_j) FROM attempts a JOIN usage_days u ON u.attempt_id = a.attempt_id "
+        "WHERE a.start_s IS NOT NULL GROUP BY a.attempt_id HAVING COUNT(u.energy_j) = COUNT(*)"
+    )
+    return query(site.ledger, sql)
+
+
+def test_all_runs_of_a_requeued_job_are_in_it_and_it_is_one_job(booked: Site) -> None:
+    runs: dict[int, list[float]] = {}
+    for job_id, energy_j in requeued(booked):
+        runs.setdefault(job_id, []).append(energy_j)
+    job_id, energies = next((job_id, of) for job_id, of in runs.items() if len(of) > 1 and min(of) > 0)
+    for words in (["--json"], ["--json", "-D"]):
+        found = booked.good("statement", "-j", str(job_id), *words).json["statement"]
+        assert (found["jobs"], found["jobs_unknown"], found["runs_unknown"]) == (1, 0, 0)
+        assert found["it_energy_j"] == pytest.approx(sum(energies), rel=1e-9)
+
+
+def test_a_run_of_unknown_energy_is_said(mine: Site) -> None:
+    runs = query(
+        mine.ledger,
+        "SELECT job_id, MIN(attempt_id) FROM attempts WHERE start_s IS NOT NULL AND gpus > 0 "
+        "GROUP BY job_id HAVING COUNT(*) > 1",
+    )
+    known = {job_id for job_id, _ in requeued(mine)}
+    job_id, attempt_id = next(one for one in runs if one[0] in known)
+    sql = "UPDATE usage_days SET energy_j = NULL, facility_j = NULL, location_g = NULL WHERE attempt_id = ?"
+    change(mine.ledger, sql, attempt_id)
+    found = mine.good("statement", "-j", str(job_id), "--json").json["statement"]
+    assert (found["jobs"], found["jobs_unknown"], found["runs_unknown"]) == (1, 0, 1)
+    assert "The energy of 1 run of jobs that ran again is unknown" in mine.good("statement", "-j", str(job_id)).out
 
 
 def test_equivalents_come_with_their_sources(booked: Site) -> None:
@@ -86,7 +122,11 @@ def test_a_paragraph_in_markdown(booked: Site) -> None:
 
 def test_jobs_of_unknown_energy_are_said(mine: Site) -> None:
     sql = "UPDATE usage_days SET energy_j = NULL, facility_j = NULL, location_g = NULL WHERE attempt_id = ?"
-    jobs = query(mine.ledger, "SELECT DISTINCT attempt_id FROM usage_days WHERE kind = 'gpu' AND energy_j > 0 LIMIT 2")
+    jobs = query(
+        mine.ledger,
+        "SELECT DISTINCT attempt_id FROM usage_days WHERE kind = 'gpu' AND energy_j > 0 AND attempt_id IN "
+        "(SELECT MIN(attempt_id) FROM attempts GROUP BY job_id HAVING COUNT(*) = 1) LIMIT 2",
+    )
     for number, words in enumerate(("The energy of 1 of these jobs is unknown", "The energy of 2 of these jobs is")):
         change(mine.ledger, sql, *jobs[number])
         assert words in said(mine, "-D")
@@ -126,17 +166,16 @@ def test_wrong_use(booked: Site, words: list[str]) -> None:
 
 def test_codecarbons_columns(booked: Site) -> None:
     lines = list(csv.DictReader(io.StringIO(said(booked, "--format", "codecarbon"))))
-    jobs = {
-        job["job_id"]: job
-        for job in booked.good("jobs", "-a", *booked.window, "--json").json["jobs"]
+    runs = [
+        job
+        for job in booked.good("jobs", "-a", "-D", *booked.window, "--json").json["jobs"]
         if job["start"] is not None
-    }
+    ]
     assert list(lines[0]) == CODECARBON
     assert len(CODECARBON) == 38
-    assert len(lines) == len(jobs)
+    assert [line["experiment_id"] for line in lines] == [f"beta:{job['job_id']}" for job in runs]
     assert len({line["run_id"] for line in lines}) == len(lines)
-    for line in lines:
-        job = jobs[line["experiment_id"].partition(":")[2]]
+    for line, job in zip(lines, runs, strict=True):
         assert (line["country_name"], line["country_iso_code"], line["region"]) == ("France", "FRA", "")
         assert line["project_name"] == job["account"]
         if job["end"] is not None:
