@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select, text
 from accounting.booking import Rules, SamplesGoneError, Sources, account
 from accounting.clock import day_of, split_by_day, union
 from accounting.ledger import schema
-from accounting.ledger.adjusting import closed_months
+from accounting.ledger.adjusting import closed_months, reopened_months
 from accounting.ledger.closing import By
 from accounting.ledger.errors import LedgerError
 from accounting.ledger.recording import Program, Record
@@ -95,7 +95,7 @@ def _account_again(
     record.finish(side(lines, total, old_factors, "old"), side(lines, total, new_factors, "new"))
     adjusted = text("SELECT COUNT(*) FROM adjustments WHERE run_id >= :first_run")
     adjustments = int(connection.execute(adjusted, {"first_run": record.first_run}).scalar() or 0)
-    days = {day_of(ledger.zone, slot_s).isoformat()[:7] for slot_s in slots_s}
+    months = {day_of(ledger.zone, slot_s).isoformat()[:7] for slot_s in slots_s}
     return Restated(
         cluster=cluster,
         start_s=period.start_s,
@@ -105,11 +105,12 @@ def _account_again(
         total=total,
         posted=posted - adjustments,
         adjusted=adjustments,
-        closed=sorted(days & closed_months(connection)),
+        closed=sorted(months & closed_months(connection)),
         old_factors=old_factors,
         new_factors=new_factors,
         warnings=list(warnings),
         restatement_id=record.restatement_id,
+        reopened=sorted(months & reopened_months(connection)),
     )
 
 

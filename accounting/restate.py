@@ -26,7 +26,7 @@ from accounting.booking import Rules
 from accounting.clock import day_of, day_start, slot_edges
 from accounting.embodied import Embodied
 from accounting.ledger import schema
-from accounting.ledger.adjusting import Adjustments, Figures, Key, added
+from accounting.ledger.adjusting import Adjustments, Figures, Key, added, reopened_months
 from accounting.ledger.bulk import id_lists, insert_rows
 from accounting.ledger.closing import By
 from accounting.ledger.differ import Differ, same_values
@@ -136,6 +136,7 @@ def restate_factors(
             old_factors=factor_uses(slot.old for slot in slots),
             new_factors=factor_uses(slot.new for slot in slots),
             warnings=[*now.warnings, *embodied.warnings, *_kept(slots)],
+            reopened=sorted({day[:7] for day in days} & reopened_months(connection)),
         )
         if record is None:
             return restated

@@ -76,6 +76,7 @@ class Restated:
     new_factors: Sequence[FactorUse]
     warnings: Sequence[str]
     restatement_id: int | None = None  # None: nothing was written
+    reopened: Sequence[str] = ()  # the months in it that were closed once: what was adjusted then is taken back
 
     @property
     def changes(self) -> bool:

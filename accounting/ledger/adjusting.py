@@ -48,6 +48,11 @@ def closed_months(connection: Connection) -> set[str]:
     return set(connection.execute(select(table.c.month).where(table.c.closed, table.c.period_id.in_(last))).scalars())
 
 
+def reopened_months(connection: Connection) -> set[str]:
+    """The months that were closed once, and are open now."""
+    return set(connection.execute(select(schema.periods.c.month)).scalars()) - closed_months(connection)
+
+
 class Adjustments:
     """Posts what a run says otherwise than the books, on the day on which it does."""
 

@@ -78,20 +78,22 @@ def restate(
         config = known_site(config_option)
         _list(config, past(open_books(config), chosen_clusters(config, clusters)), as_)
         return
-    if starttime is None or endtime is None or not (why or "").strip():
-        raise WrongUseError("a restatement needs -S, -E and --why", "see scarbon restate --help")
-    asks = not (dry_run or yes)
-    if asks and not sys.stdin.isatty():
-        raise WrongUseError("there is nobody to be asked", "say --dry-run to look, or --yes to restate")
+    why = (why or "").strip()
+    if starttime is None or endtime is None or not (why or dry_run):
+        given = {"-S": starttime, "-E": endtime, "--why": why or dry_run}
+        lacking = [name for name, value in given.items() if not value]
+        raise WrongUseError(f"a restatement needs {', '.join(lacking)}", "see scarbon restate --help")
     declared = site(config_option)
     now_s = time.time()
     start_s, end_s = (parse_time(text, declared.site.zone, now_s) for text in (starttime, endtime))
     if end_s <= start_s:
         raise WrongUseError("the period ends before it begins", "check -S and -E")
+    asks = not (dry_run or yes)
+    if asks and not sys.stdin.isatty():
+        raise WrongUseError("there is nobody to be asked", "say --dry-run to look, or --yes to restate")
     names = chosen_clusters(declared, clusters) or list(declared.clusters)
-    assert why is not None
-    work = _Work(declared, names, (start_s, end_s), who_does(why.strip()), attribution)
-    found = work.do(dry_run=not yes)
+    work = _Work(declared, names, (start_s, end_s), who_does(why), attribution)
+    found = work.do(dry_run=dry_run or not yes)
     if asks:
         for one in found:
             _print(declared, one, True)
@@ -179,6 +181,7 @@ def _print(config: SiteConfig, one: Restated, dry_run: bool) -> None:
     """The difference by account, a block for each figure that changes."""
     span = f"{_shown(config, one.start_s)} to {_shown(config, one.end_s)}"
     click.echo(f"{one.cluster}, {span} ({config.site.timezone})")
+    click.echo("  factors, as means over time:")
     sides = [("before", factor) for factor in one.old_factors] + [("now", factor) for factor in one.new_factors]
     for side, factor in sorted(sides, key=lambda pair: KINDS.index(pair[1].kind)):
         unit = "" if factor.kind == "pue" else " g/kWh"
@@ -216,9 +219,16 @@ def _say(one: Restated, dry_run: bool = False) -> None:
     verb = "would be" if dry_run else "were"
     said = [f"{one.posted:,} postings {verb} superseded"] if one.posted else []
     if one.adjusted:
-        said.append(f"{one.adjusted:,} adjustments {verb} posted, because {', '.join(one.closed)} is closed")
+        reasons = [f"because {_months(one.closed)} closed"] if one.closed else []
+        if one.reopened:
+            reasons.append(f"to take back earlier ones, because {_months(one.reopened)} open again")
+        said.append(f"{one.adjusted:,} adjustments {verb} posted, {', and '.join(reasons)}")
     number = "" if one.restatement_id is None else f" (restatement {one.restatement_id})"
     click.echo(f"{one.cluster}: {'; '.join(said)}{number}")
+
+
+def _months(months: Sequence[str]) -> str:
+    return f"{', '.join(months)} {'is' if len(months) == 1 else 'are'}"
 
 
 def _print_json(config: SiteConfig, found: Sequence[Restated], dry_run: bool) -> None:

@@ -43,7 +43,9 @@ def statement(config_option: str | None, /, **options: Any) -> None:
     """State what chosen jobs used and emitted: a paragraph with its BibTeX, or the figures for other programs.
 
     Jobs are chosen as in `scarbon jobs`, and counted whole. What a requeued job used before, in runs that the window
-    touches, is in the figures with or without -D, and it is one job. For a calculation, see `scarbon calculate --statement`.
+    touches, is in the figures with or without -D, and it is one job.
+
+    For a calculation, see `scarbon calculate --statement`.
     """
     config = site(config_option)
     now_s = time.time()

@@ -45,7 +45,10 @@ def test_the_difference_is_shown_first_and_a_dry_run_changes_nothing(mine: Site)
     mine.change("pue: 1.2", "pue: 1.5")
     before = mine.tables()
     shown = mine.good(*restate(mine, "--dry-run"))
+    shown = mine.good("restate", *mine.window, "--dry-run")
+    mine.good(*restate(mine, "--dry-run", "--yes"))
     assert mine.tables() == before
+    assert "factors, as means over time:" in shown.out
     assert "pue       before        1.2        site.yaml" in shown.out
     assert "pue       now           1.5        site.yaml" in shown.out
     assert "would be superseded" in shown.out
@@ -104,8 +107,11 @@ def test_the_table_says_each_account_and_adds_up(mine: Site) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["restate"], "a restatement needs -S, -E and --why; see scarbon restate --help"),
-        (["restate", "-S", "2026-09-01", "-E", "2026-10-01", "--why", " "], "a restatement needs -S, -E and --why"),
+        (["restate"], "a restatement needs -S, -E, --why; see scarbon restate --help"),
+        (["restate", "-S", "2026-09-01", "-E", "2026-10-01", "--why", " "], "a restatement needs --why; see"),
+        (["restate", "-S", "2026-09-01", "--dry-run"], "a restatement needs -E; see"),
+        (["restate", "-S", "foo", "-E", "bar", "--why", "x"], "cannot read the time 'foo'"),
+        (["restate", "-S", "2026-09-23", "-E", "2026-09-22", "--why", "x"], "ends before it begins"),
         (["restate", "-S", "2026-09-22", "-E", "2026-09-23", "--why", "x"], "nobody to be asked; say --dry-run"),
         (["restate", "-S", "2026-09-23", "-E", "2026-09-22", "--why", "x", "-y"], "ends before it begins"),
         (["restate", "-S", "2026-09-22", "-E", "2026-09-23", "--why", "x", "-y", "-M", "x"], "no cluster 'x'"),
@@ -202,7 +208,8 @@ def test_a_month_is_closed_restated_and_asked_as_of_before(mine: Site) -> None:
     assert [(one["of"], one["reason"]) for one in this["adjustments"]] == [("2026-09", WHY)]
     assert [one["reason"] for one in after["adjusted_later"]] == [WHY]
     mine.good("period", "reopen", "2026-09", "--why", "a wrong PUE")
-    mine.good(*restate(mine, "--yes"))
+    done = mine.good(*restate(mine, "--yes")).out
+    assert "to take back earlier ones, because 2026-09 is open again (restatement 2)" in done
     assert mine.good(*month).json["total"]["facility_energy_j"] == pytest.approx(before["facility_energy_j"] * 1.25)
     then = mine.good(*month, "--as-of", iso_s(time_s)).json
     assert then["total"]["facility_energy_j"] == pytest.approx(before["facility_energy_j"], rel=1e-9)
