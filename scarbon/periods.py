@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
+from math import inf
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -111,10 +113,6 @@ def refuse_empty(books: Books, config: KnownSite, period: Period, clusters: Sequ
     booked = [stretch for cluster in clusters for stretch in books.booked(cluster)]
     if any(a < end_s and b > start_s for a, b in booked) or _adjusted(books, period):
         return
-    days = {"first": period.first_day.isoformat(), "last": period.last_day.isoformat()}
-    adjusted = "SELECT 1 AS there FROM adjustments WHERE posted_day >= :first AND posted_day <= :last LIMIT 1"
-    if books.rows(adjusted, days):
-        return
     of = "" if len(clusters) == len(config.clusters) else f" on {', '.join(clusters)}"
     if not booked:
         raise UserError(f"nothing is accounted yet{of}", "run scarbon collect first")
@@ -125,8 +123,19 @@ def refuse_empty(books: Books, config: KnownSite, period: Period, clusters: Sequ
     name = f"-S {near} -E {near + timedelta(days=1)}"
     if period.kind != "days":
         name = f"--{period.kind} {Period.of(period.kind, near).name}"
-    first, last = (
-        datetime.fromtimestamp(time_s, zone).strftime("%Y-%m-%d")
-        for time_s in (min(a for a, _ in booked), max(b for _, b in booked) - 1)
-    )
-    raise UserError(f"nothing of {period.name} is accounted{of}; the books go from {first} to {last}", f"try {name}")
+    raise UserError(f"nothing of {period.name} is accounted{of}; the books go {_extent(booked, zone)}", f"try {name}")
+
+
+def refuse_unbooked(books: Books, zone: ZoneInfo, start_s: float | None, end_s: float | None) -> None:
+    """UserError where the books hold no time of [start_s, end_s), None for without a bound; it says which they hold."""
+    booked = [stretch for cluster in books.clusters() for stretch in books.booked(cluster)]
+    if not booked:
+        raise UserError("nothing is accounted yet", "run scarbon collect first")
+    first_s, beyond_s = -inf if start_s is None else start_s, inf if end_s is None else end_s
+    if not any(a < beyond_s and b > first_s for a, b in booked):
+        raise UserError(f"nothing of that time is accounted; the books go {_extent(booked, zone)}", "check -S and -E")
+
+
+def _extent(booked: Sequence[tuple[float, float]], zone: ZoneInfo) -> str:
+    first, last = (day_of(zone, time_s) for time_s in (min(a for a, _ in booked), max(b for _, b in booked) - 1))
+    return f"from {first} to {last}"

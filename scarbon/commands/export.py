@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from accounting.clock import day_of
+from accounting.clock import day_of, day_start
 from accounting.exporting import JOBS, TABLES, Table, rows_of
 from accounting.ledger.reading import Books
 from scarbon import writers
 from scarbon.errors import UserError, WrongUseError
+from scarbon.periods import refuse_unbooked
 from scarbon.secrets import pseudonyms_of
 from scarbon.site import chosen_clusters, known_site, open_books
 from scarbon.times import midnight, parse_time
@@ -83,6 +84,8 @@ def export(
         tables = TABLES
         paths = [path / f"{table.name}.{as_}" for table in tables] + [path / "columns.csv"]
         path.mkdir(parents=True, exist_ok=True)
+    elif not path.parent.is_dir():
+        raise UserError(f"{path.parent}: there is no such folder", "make it, or name another place")
     there = [one for one in paths if one.exists()]
     if there and not force:
         raise UserError(f"{there[0]} is there already", "name another place, or replace it with --force")
@@ -126,7 +129,10 @@ def _period(config: KnownSite, books: Books, start: str | None, end: str | None)
     beyond_s = max(b for _, b in booked)
     last = (_day(end, zone) if end else day_of(zone, beyond_s - 1e-3) + timedelta(days=1)) - timedelta(1)
     if last < first:
-        raise WrongUseError("the period ends before it begins", "check -S and -E")
+        if start and end:
+            raise WrongUseError("the period ends before it begins", "check -S and -E")
+        # One bound alone is beyond the other end of the books.
+        refuse_unbooked(books, zone, *(day_start(zone, _day(one, zone)) if one else None for one in (start, end)))
     return first, last
 
 

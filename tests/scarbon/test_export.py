@@ -200,6 +200,9 @@ def test_unknown_is_empty(mine: Site, tmp_path: Path) -> None:
         (["-o", "out", "--accounts"], 2, "--accounts says what else --anonymise replaces"),
         (["-o", "out", "--anonymise", "/nowhere/salt"], 1, "/nowhere/salt, cannot be read: no such file"),
         (["-o", "/proc/nowhere/out"], 1, "/proc/nowhere"),
+        (["-o", "nowhere/a.csv"], 1, "nowhere: there is no such folder; make it, or name another place"),
+        (["-o", "out", "-S", "2027-01-01"], 1, "accounted; the books go from 2026-09-22 to 2026-09-22; check -S and"),
+        (["-o", "out", "-E", "2020-01-01"], 1, "accounted; the books go from 2026-09-22 to 2026-09-22; check -S and"),
     ],
 )
 def test_bad_input_is_one_line(
