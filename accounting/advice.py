@@ -1,4 +1,4 @@
-"""What a person's own jobs say of how to emit less: energy that came to nothing, GPUs held and hardly used, hours.
+"""What a person's own jobs say of how to emit less: jobs that did not complete, GPUs held and hardly used, hours.
 
 Values in, values out: the jobs and what they used come from the books, forecasts from a source of the site's.
 Average intensities tell what the accounting would have said; marginal ones tell what the grid would have emitted less.
@@ -80,7 +80,7 @@ class Moved:
 
 
 def lost(jobs: Iterable[JobUsage]) -> list[Lost]:
-    """The jobs that came to nothing by state, the most energy first; jobs of unknown energy are left out."""
+    """The jobs that did not complete by state, the most energy first; jobs of unknown energy are left out."""
     by_state: dict[str, list[JobUsage]] = defaultdict(list)
     for job in jobs:
         if job.state in LOST_STATES and job.it_energy_j is not None:

@@ -18,7 +18,8 @@ from accounting.ledger.reading import Books, one_of
 from site_config.kept import KnownBudget
 
 #: `passed`: more than the limit is used; `near`: as much as the site wants to be warned of; `unknown`: energy is
-#: known of which a factor is not, and what is known is within the limit; `empty`: nothing of the period is booked yet.
+#: known of which a factor is not, and what is known is within the limit; `empty`: nothing of the period is booked yet,
+#: and nothing of closed months was adjusted in it.
 Status = Literal["within", "near", "passed", "unknown", "empty"]
 
 #: The roll-up's column of each measure.
@@ -64,7 +65,8 @@ class Standing:
     """How a budget stands in one period; figures in the unit of its measure (g or J), None is unknown.
 
     `expected` is what the period will have used in the end if what is left of it goes on as what of it is booked:
-    use over booked time, by cluster. `passed_on` is the day on which that line crosses the limit.
+    use over booked time, by cluster; None where nothing of it is booked. `passed_on` is the day on which that line
+    crosses the limit.
     """
 
     budget: KnownBudget
@@ -214,8 +216,11 @@ def _standing(
         if spans and name in clusters
     ]
     lasting = [seconds[name] for name in within if name in clusters] or list(seconds.values())
-    is_known = any(seconds.values()) and not any(row[f"{column}_unknown"] for row in rows)
+    is_booked = any(seconds.values())
+    is_known = (is_booked or bool(adjustments)) and not any(row[f"{column}_unknown"] for row in rows)
     total = sum(known.values(), 0.0) + sum(row[column] for row in adjustments)
+    if abs(total) < _ROUNDING * budget.limit:
+        total = 0.0
     used = total if is_known else None
     held_s = sum(row["held_s"] for row in rows)
     return Standing(
@@ -224,7 +229,7 @@ def _standing(
         accounts=tuple(dict.fromkeys(account for accounts in scope.values() for account in accounts)),
         used=used,
         known=total,
-        expected=None if used is None else used + sum(pace.rest for pace in going_on),
+        expected=used + sum(pace.rest for pace in going_on) if used is not None and is_booked else None,
         passed_on=None if used is None else _crossing(used, budget.limit, going_on, zone),
         booked_s=min(lasting, default=0.0),
         period_s=end_s - start_s,
@@ -241,6 +246,9 @@ def _crossing(used: float, limit: float, going_on: Sequence[_Pace], zone: ZoneIn
     rate = sum(pace.rate for pace in going_on)
     return day_of(zone, from_s + max(limit - there, 0.0) / rate)
 
+
+#: Of a limit: so little is what the rounding of differences that cancel out leaves, and no use.
+_ROUNDING = 1e-9
 
 #: More accounts than this are not named one by one: all are read.
 _MANY = 500

@@ -167,21 +167,40 @@ class Document:
     closed_s: float | None = None  # when the month was closed; None: it is open
     as_of_s: float | None = None  # the books as they were then; None: as they are
     accounted: float = 1.0  # the share of the period that the books hold; what is to come of it they do not
+    own: Sums | None = None  # the total without adjustments; None: there are none
+
+    @property
+    def unused(self) -> bool:
+        """Whether no job used anything in the period itself, and nothing was idle."""
+        return not self.groups and (self.own or self.total).it_energy_j is None
+
+    @property
+    def idle_host_missing(self) -> bool:
+        """Whether what idle nodes draw besides their GPUs is unknown, though it is known for jobs."""
+        return (
+            self.idle is not None
+            and self.idle.host_energy_j is None
+            and self.idle.gpu_energy_j is not None
+            and any(group.host_energy_j is not None for group in self.groups)
+        )
 
     @property
     def pue(self) -> float | None:
-        """The PUE as it was applied: weighted by the energy of each hour."""
-        return _ratio(self.total.facility_energy_j, self.total.it_energy_j)
+        """The PUE as it was applied to the period's own energy, adjustments apart: weighted by each hour's."""
+        own = self.own or self.total
+        return _ratio(own.facility_energy_j, own.it_energy_j)
 
     @property
     def intensity_g_per_kwh(self) -> float | None:
         """The grid's intensity as it was applied, weighted likewise."""
-        return _ratio(self.total.co2e_location_g, self.total.facility_energy_j, J_PER_KWH)
+        own = self.own or self.total
+        return _ratio(own.co2e_location_g, own.facility_energy_j, J_PER_KWH)
 
     @property
     def market_g_per_kwh(self) -> float | None:
         """The intensity by the site's contracts as it was applied, weighted likewise."""
-        return _ratio(self.total.co2e_market_g, self.total.facility_energy_j, J_PER_KWH)
+        own = self.own or self.total
+        return _ratio(own.co2e_market_g, own.facility_energy_j, J_PER_KWH)
 
     def comparable(self, other: Comparison) -> bool:
         """Whether the books hold nearly all of both periods: else the difference says nothing."""
@@ -239,6 +258,7 @@ def make_document(
         tree=branches(made.groups, parents_of(books, clusters)) if tree else (),
         closed_s=_closed_s(books, period),
         accounted=_accounted(books, clusters, start_s, end_s),
+        own=made.total if adjustments else None,
     )
     if top is None:
         return document
@@ -292,11 +312,14 @@ def _adjustments(found: Sequence[Adjusted], total: Sums) -> tuple[Adjustment, ..
 
 
 def _adjusted(total: Sums, adjustments: Sequence[Adjustment]) -> Sums:
-    """The total with what the adjustments add to it; its interval moves along.
+    """The total with what the adjustments add to it; its interval moves along, for they are taken as exact.
 
-    A figure that is unknown stays so; where nothing at all was used, it is what the adjustments say.
+    A figure that is unknown stays so; where nothing at all was used, it is what the adjustments say. Where the period
+    itself emitted nothing there is no interval.
     """
     nothing = total.it_energy_j is None
+    if adjustments and total.co2e_low_g == total.co2e_high_g:
+        total = replace(total, co2e_low_g=None, co2e_high_g=None)
     for one in adjustments:
         added: dict[str, Any] = {}
         for name in ADDED:
@@ -307,7 +330,7 @@ def _adjusted(total: Sums, adjustments: Sequence[Adjustment]) -> Sums:
                 added[name] = more
         for end in ("co2e_low_g", "co2e_high_g"):
             if (figure := getattr(total, end)) is not None:
-                added[end] = max(figure + (one.sums.co2e_location_g or 0.0), 0.0)
+                added[end] = figure + (one.sums.co2e_location_g or 0.0)
         total = replace(total, gpu_seconds=total.gpu_seconds + one.sums.gpu_seconds, **added)
     return total
 

@@ -1,4 +1,4 @@
-"""What a report says beside its sums: the course of the period, the largest jobs, energy that came to nothing, gaps.
+"""What a report says beside its sums: the course of the period, the largest jobs, runs without a result, gaps.
 
 Each section is a value of its own; `accounting.document` puts them together. Sums of days and months come from the
 payers' roll-ups. What is told of single jobs (`Runs`) comes from the jobs' days, of which a large site has millions a
@@ -78,7 +78,7 @@ class HardlyUsed:
 
 @dataclass(frozen=True, slots=True)
 class Waste:
-    """Energy that came to nothing, as far as the books can tell; a run may be in both."""
+    """Runs that did not complete, and GPUs hardly used, as far as the books can tell; a run may be in both."""
 
     lost: tuple[Lost, ...]  # the most energy first
     hardly_used: HardlyUsed | None  # None: nothing is known of how GPUs were used

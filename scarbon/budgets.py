@@ -79,11 +79,11 @@ def verdict(standing: Standing) -> str:
     if standing.status == "empty":
         return "nothing is booked yet"
     if standing.status == "passed":
-        return "passed"
+        return "exceeded"
     if standing.status == "unknown":
         return f"unknown: a factor is missing; at least {quantity(standing.budget, standing.known)}"
     if standing.will_pass:
-        return f"will pass about {standing.passed_on}"
+        return f"will be exceeded about {standing.passed_on}"
     return f"above {units.share(standing.budget.warn_at)}" if standing.status == "near" else ""
 
 
@@ -96,6 +96,6 @@ def line(standing: Standing) -> str:
     said += f"{quantity(budget, budget.limit)} {MEASURES[budget.measure]}"
     if standing.share is not None:
         said += f" ({units.share(standing.share)})"
-    if standing.expected != standing.used:  # where something of the period is left
+    if standing.expected not in (None, standing.used):  # where something of the period is left
         said += f", at this pace {quantity(budget, standing.expected)} by its end"
     return said + (f": {verdict(standing)}" if verdict(standing) else "")

@@ -28,13 +28,14 @@ def counted(number: int, word: str) -> str:
 
 
 def share(ratio: float | None, unknown: str = "") -> str:
-    """A ratio in per cent; 100% only for all of it, and 0% only for none."""
+    """A ratio in per cent; 100% only for all of it, and 0% only for none. One that is below 0 has its sign."""
     if ratio is None:
         return unknown
     percent = ratio * 100
     if percent == 0 or percent > 100 - 1e-9:
         return f"{percent:.0f}%"
-    return f"{min(max(percent, 0.1), 99.9):.1f}".removesuffix(".0") + "%"
+    shown = min(max(percent, 0.1), 99.9) if percent > 0 else min(percent, -0.1)
+    return f"{shown:.1f}".removesuffix(".0") + "%"
 
 
 def duration(seconds: float) -> str:
@@ -46,11 +47,16 @@ def duration(seconds: float) -> str:
 
 
 def _shown(value: float, units: tuple[tuple[str, float], ...], prefix: str | None) -> str:
-    """The number in the largest unit in which it is at least 1 once rounded; in the smallest where none is."""
+    """The number in the largest unit in which it is at least 1 once rounded; in the smallest where none is.
+
+    What is nothing even in the smallest is 0 of the unit without a prefix.
+    """
     if prefix is not None:
         name, unit = units[PREFIXES[prefix]]
         return f"{_plain(value / unit)} {name}"
     name, unit = units[0]
+    if round(value / unit, 2) == 0:
+        return f"0 {units[1][0]}"
     for larger, size in units:
         if float(f"{abs(value) / size:.3g}") >= 1:
             name, unit = larger, size

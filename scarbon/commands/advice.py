@@ -69,14 +69,14 @@ class Advice:
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON, in base units.")
 @click.pass_obj
 def advice(config_option: str | None, /, as_json: bool, **options: Any) -> None:
-    """Say how to emit less: what came to nothing, what was held and hardly used, when to run.
+    """Say how to emit less: what did not complete, what was held and hardly used, when to run.
 
     The greenest hours of the next two days are told where the site has a source of forecasts (grid.advice).
     """
     config = site(config_option)
     now_s = time.time()
     with open_books(config) as books:
-        # What an attempt used before it was requeued came to nothing, too.
+        # What an attempt used before it was requeued did not complete, either.
         chosen = replace(job_filter(config, books, options, now_s, since="now-30days"), duplicates=True)
         jobs = [job for job in list_jobs(books, chosen, accuracy(config)) if job.start is not None]
         if not jobs:
@@ -252,7 +252,10 @@ def _actions(found: Advice, total_j: float) -> Iterator[str]:
     lost_share = units.share(sum(one.it_energy_j for one in found.lost) / total_j) if total_j else "none"
     gpu_h = stated.gpu_seconds / 3600
     yield f"Disclose: these jobs emitted {co2e}; scarbon statement writes the paragraph for your paper."
-    yield f"Reduce waste: {lost_share} of your energy came to nothing; test small, checkpoint, set limits that fit."
+    yield (
+        f"Reduce waste: {lost_share} of your energy is that of runs that did not complete; "
+        "test small, checkpoint, set limits that fit."
+    )
     yield f"Let go of idle GPUs: {_held_h(found):,.1f} of your {gpu_h:,.1f} GPU-hours were hardly used."
     yield "Search less: most energy goes into tuning; use pretrained models, and random search in place of grids."
     if found.moved.emitted_g:

@@ -129,7 +129,7 @@ def _year(text: str, today: date) -> str:
 
 
 def _print(found: list[Standing]) -> None:
-    head = ("account", "period", "counts", "used", "limit", "share", "by its end", "pace of", "coverage", "")
+    head = ("account", "period", "counts", "used", "limit", "share", "by its end", "pace of", "coverage", "status")
     rows = [
         (
             budgets.name(one.budget),

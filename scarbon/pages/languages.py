@@ -99,11 +99,16 @@ class Language:
         return format_decimal(value, format=pattern, locale=self.locale)
 
     def quantity(self, value: float | None, ladder: Ladder) -> str:
-        """A figure by itself in the unit of the ladder that fits it: 1.234 kWh; `unknown` where it is None."""
+        """A figure by itself in the unit of the ladder that fits it: 1.234 kWh; `unknown` where it is None.
+
+        What is nothing even in the smallest is 0 of the unit without a prefix, which is the second.
+        """
         if value is None:
             return self.text("unknown")
         alone = column([value], value, ladder)
         assert alone.total is not None
+        if not alone.total:
+            return f"{self.number(0)}\N{NO-BREAK SPACE}{ladder[1][0]}"
         return f"{self.number(alone.total, alone.decimals)}\N{NO-BREAK SPACE}{alone.unit}"
 
     def energy(self, energy_j: float | None) -> str:
@@ -115,14 +120,17 @@ class Language:
         return self.quantity(mass_g, MASS_G)
 
     def share(self, ratio: float | None) -> str:
-        """A ratio in per cent with a decimal where it has one; 100 % only for all of it, and 0 % only for none."""
+        """A ratio in per cent with a decimal where it has one; 100 % only for all of it, and 0 % only for none.
+
+        One that is below 0 has its sign.
+        """
         if ratio is None:
             return self.text("unknown")
         percent = ratio * 100
         if percent == 0 or percent > 100 - 1e-9:
             rounded = Decimal(round(percent))
         else:
-            rounded = Decimal(f"{min(max(percent, 0.1), 99.9):.1f}")
+            rounded = Decimal(f"{min(max(percent, 0.1), 99.9) if percent > 0 else min(percent, -0.1):.1f}")
         return format_percent(rounded.normalize() / 100, locale=self.locale, decimal_quantization=False)
 
     def day(self, day: date) -> str:

@@ -105,8 +105,8 @@ class Page:
 
     @property
     def empty(self) -> bool:
-        """Whether no job used anything, and nothing was idle: there is nothing to divide."""
-        return not self.document.groups and self.document.total.it_energy_j is None
+        """Whether no job used anything, nothing was idle or adjusted: there is nothing to divide."""
+        return self.document.unused and not self.document.adjustments
 
     @property
     def total(self) -> Fact:
@@ -178,7 +178,7 @@ class Page:
     def equivalent(self) -> str:
         """What the emissions compare to."""
         found, emitted_g = self._car, self.document.total.co2e_location_g
-        if found is None or not emitted_g:
+        if found is None or emitted_g is None or emitted_g <= 0:
             return ""
         km = emitted_g / 1000 / found.kgco2e
         decimals = 0 if km >= 100 else 1
@@ -381,11 +381,16 @@ class Page:
         return self.language.text("GPU time %(hours)s h, idle included", hours=said)
 
     def _it_energy(self) -> str:
-        language, pue = self.language, self.document.pue
-        energy = language.energy(self.document.total.it_energy_j)
-        if pue is None:
+        document, language = self.document, self.language
+        if document.unused and not document.total.it_energy_j:
+            return ""  # all of it was adjusted
+        energy = language.energy(document.total.it_energy_j)
+        if document.pue is None:
             return language.text("IT energy %(energy)s", energy=energy)
-        return language.text("IT energy %(energy)s × PUE %(pue)s", energy=energy, pue=language.number(pue, 2))
+        pue = language.number(document.pue, 2)
+        if document.adjustments:  # the product is that of the period's own energy only
+            return language.text("IT energy %(energy)s · PUE %(pue)s without adjustments", energy=energy, pue=pue)
+        return language.text("IT energy %(energy)s × PUE %(pue)s", energy=energy, pue=pue)
 
     def _by_contracts(self) -> str:
         said = self.language.text("by the site’s electricity contracts")
@@ -415,7 +420,7 @@ class Page:
         if comparison.accounted < NEARLY_ALL:
             known = language.text("%(share)s of it is in the books", share=language.share(comparison.accounted))
             return Fact(label, show(then), known)
-        if not self.document.comparable(comparison) or now is None or not then:
+        if not self.document.comparable(comparison) or now is None or then is None or then <= 0:
             return Fact(label, show(then))
         change = now / then - 1
         if abs(change) < _HARDLY_ANY:
@@ -430,7 +435,7 @@ class Page:
         document, language = self.document, self.language
         if document.as_of_s is not None:
             yield language.text("The books as they were on %(moment)s.", moment=self._moment(document.as_of_s))
-        if self.empty:
+        if document.unused:
             yield language.text("No job used anything in this period.")
         elif document.chosen.narrowed:
             yield language.text(
@@ -443,6 +448,8 @@ class Page:
                 start=self._moment(gap.start_s),
                 end=self._moment(gap.end_s),
             )
+        if document.idle_host_missing:
+            yield language.text("What idle nodes draw besides their GPUs is in no figure: it is known for jobs only.")
         if document.total.jobs_unknown:
             yield language.plural(
                 "%(n)s job held GPUs of whose energy nothing is known: that energy is in no sum.",

@@ -66,7 +66,7 @@ def where_it_went(document: Document, language: Language) -> Table:
     total = measure(document.total)
     columns = [
         _column(language, "CO₂e", parts, document.total, _location, MASS_G),
-        _shares(language, [measure(part.sums) for part in parts], total),
+        *_shares(language, [measure(part.sums) for part in parts], total),
         _column(language, language.text("Energy at the facility"), parts, document.total, _facility, ENERGY_J),
     ]
     largest = max((measure(part.sums) or 0.0 for part in parts), default=0.0)
@@ -141,7 +141,7 @@ def top_jobs(document: Document, language: Language) -> Table:
 
 
 def waste(document: Document, language: Language) -> Table:
-    """What runs that came to nothing had used, by the state in which they ended."""
+    """What runs that did not complete had used, by the state in which they ended."""
     lost = document.waste.lost if document.waste else ()
     columns = [
         _Column(
@@ -356,15 +356,17 @@ def _printed(
     return _Column(Heading(label, unit), cells, _figure(language, made.total, made.decimals))
 
 
-def _shares(language: Language, figures: Sequence[float | None], total: float | None) -> _Column:
-    """Shares of the total in per cent with one decimal, which make 100 as printed."""
+def _shares(language: Language, figures: Sequence[float | None], total: float | None) -> list[_Column]:
+    """Shares of the total in per cent with one decimal, which make 100 as printed; none of what is below 0."""
     heading = Heading(language.text("Share"), "%")
+    if total is not None and total < 0:
+        return []
     if not total:
-        return _Column(heading, [language.text("unknown") for _ in figures], language.text("unknown"))
+        return [_Column(heading, [language.text("unknown") for _ in figures], language.text("unknown"))]
     known = sum(Fraction(figure) for figure in figures if figure is not None)
     counts = share_out([None if f is None else Fraction(f) / known * 1000 for f in figures], 1000)
     cells = [_figure(language, _decimal(count, 1), 1) for count in counts]
-    return _Column(heading, cells, language.number(100))
+    return [_Column(heading, cells, language.number(100))]
 
 
 def _decimal(count: int | None, decimals: int) -> Decimal | None:

@@ -71,7 +71,7 @@ def _of_jobs(page: Page) -> Iterator[str]:
         yield f"## {say('Largest jobs')}"
         yield _table(page.top_jobs)
     if page.lost is not None or page.hardly_used:
-        yield f"## {say('Energy that came to nothing')}"
+        yield f"## {say('Runs that did not complete, and GPUs hardly used')}"
         if page.lost is not None:
             yield _table(page.lost)
         if page.hardly_used:

@@ -35,11 +35,11 @@ class Column:
 
 
 def column(parts: Sequence[float | None], total: float | None, ladder: Ladder) -> Column:
-    """The figures in the unit of `ladder` that fits the total (where it is unknown, the largest part).
+    """The figures in the unit of `ladder` that fits the largest of them, which is the total where none is negative.
 
     `total` is the sum of the parts that are known, or None; ValueError where it is another figure.
     """
-    largest = abs(total) if total is not None else max((abs(part) for part in parts if part is not None), default=0.0)
+    largest = max((abs(figure) for figure in (*parts, total) if figure is not None), default=0.0)
     unit, size = _fitting(largest, ladder)
     decimals = _decimals(largest / size)
     quantum = Fraction(size) / 10**decimals

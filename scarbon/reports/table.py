@@ -163,7 +163,7 @@ def _top_jobs(document: Document) -> Iterator[str]:
 
 def _notes(document: Document) -> Iterator[str]:
     total = document.total
-    if total.co2e_low_g is not None and total.co2e_high_g is not None and total.co2e_location_g:
+    if total.co2e_low_g is not None and total.co2e_high_g is not None and total.co2e_high_g > total.co2e_low_g:
         low, high = units.mass(total.co2e_low_g), units.mass(total.co2e_high_g)
         yield f"95 % interval of the total: {low} to {high} CO2e."
     for comparison in (document.before, document.year_before):
@@ -173,7 +173,7 @@ def _notes(document: Document) -> Iterator[str]:
         yield f"{units.share(document.modelled_share)} of the jobs' IT energy is modelled."
     if document.waste is not None:
         yield from _waste(document)
-    yield from (f"{budget_line(standing)}." for standing in document.budgets)
+    yield from (f"B{budget_line(standing)[1:]}." for standing in document.budgets)
     if not document.groups:
         yield "No job used anything in this period."
     if document.as_of_s is not None:
@@ -184,9 +184,11 @@ def _notes(document: Document) -> Iterator[str]:
         yield f"The total has an adjustment of {one.of}, which was closed{f': {one.reason}' if one.reason else ''}."
     for one in document.adjusted_later:
         figure = units.mass(one.sums.co2e_location_g, "an unknown amount of")
-        yield f"Later, in {one.posted_in}, {figure} CO2e were added to this period: in no figure here."
+        yield f"Later, in {one.posted_in}, this period was changed by {figure} CO2e: in no figure here."
     for line in not_accounted(document):
         yield f"Not in these figures: {line}."
+    if document.idle_host_missing:
+        yield "What idle nodes draw besides their GPUs is in no figure: it is known for jobs only."
     if total.jobs_unknown:
         jobs = _counted(total.jobs_unknown, "job held", "jobs held")
         yield f"{jobs} GPUs of whose energy nothing is known: in no sum."
@@ -201,7 +203,7 @@ def _compared(document: Document, comparison: Comparison) -> str:
     now_j, then_j = document.total.facility_energy_j, comparison.total.facility_energy_j
     comparable = document.comparable(comparison)
     said = [
-        f"{show(then)} {what}" + (f" ({_change(now, then)})" if comparable and now is not None and then else "")
+        f"{show(then)} {what}" + (f" ({_change(now, then)})" if comparable and now is not None and then > 0 else "")
         for what, show, now, then in (
             ("CO2e", units.mass, now_g, then_g),
             ("facility energy", units.energy, now_j, then_j),
@@ -231,7 +233,7 @@ def _waste(document: Document) -> Iterator[str]:
         )
 
 
-_KINDS: Mapping[str, str] = {"pue": "PUE", "location": "grid intensity", "market": "contracts"}
+_KINDS: Mapping[str, str] = {"pue": "PUE", "location": "Grid intensity", "market": "Contracts"}
 
 
 def _factors(document: Document) -> Iterator[str]:

@@ -218,6 +218,37 @@ def test_what_is_found_out_about_closed_months_counts_where_it_is_posted(
     assert year.used == pytest.approx(157.0)
 
 
+def adjust(folder: Path, *differences: tuple[str, float]) -> None:
+    """Post so many grams of closed months' to phys on these days; as many J at the facility, and none of IT energy."""
+    for day, grams in differences:
+        change(
+            folder / "ledger.db",
+            "INSERT INTO adjustments SELECT COALESCE(MAX(adjustment_id), 0) + 1, 1, ?, '2026-09-03', 0, 1, 1, "
+            "(SELECT payer_id FROM payers WHERE account = 'phys'), 0, 0, ?, ?, 0, 0 FROM adjustments",
+            day,
+            grams,
+            grams,
+        )
+
+
+def test_adjustments_alone_are_known(ledger: Ledger, here: Place, tmp_path: Path) -> None:
+    """Of November nothing is booked, but 40 g less of September were found in it: -10 % of 400 g. There is no pace."""
+    post(ledger, 0, 12, used(PHYS, 0))
+    adjust(tmp_path, ("2026-11-02", -40.0))
+    grams, energy = stands(here, budget(limit=400.0), budget(measure="it_energy_j", limit=KWH_J), month="2026-11")
+    assert (grams.used, grams.share, grams.status) == (pytest.approx(-40.0), pytest.approx(-0.1), "within")
+    assert (energy.used, energy.share) == (0.0, 0.0)
+    assert (grams.expected, grams.passed_on, grams.will_pass, grams.booked_s) == (None, None, False, 0.0)
+
+
+def test_differences_that_cancel_out_are_nothing(ledger: Ledger, here: Place, tmp_path: Path) -> None:
+    """0.1 + 0.2 - 0.3 is 5.6e-17 in floating point, which is no use of a budget."""
+    post(ledger, 0, 12, used(PHYS, 0))
+    adjust(tmp_path, ("2026-11-02", 0.1), ("2026-11-03", 0.2), ("2026-11-04", -0.3))
+    (found,) = stands(here, budget(limit=400.0), month="2026-11")
+    assert (found.used, found.share) == (0.0, 0.0)
+
+
 def test_many_accounts_are_asked_for_at_once(ledger: Ledger, here: Place) -> None:
     post(ledger, 0, 24, used(PHYS, 0))
     found = stands(here, *(budget(f"nobody-{number}") for number in range(600)), budget())

@@ -163,7 +163,7 @@ def test_figures_have_the_unit_that_fits_and_nothing_is_zero_that_is_unknown() -
     assert language.mass(0.25) == "250,0\xa0mg"
     assert language.mass(None) == "unbekannt"
     assert language.mass(-1500.0) == "-1,500\xa0kg"
-    assert language.energy(0.0) == "0,000\xa0mWh"
+    assert language.energy(0.0) == "0\xa0Wh"
 
 
 def test_shares_are_whole_only_where_they_are() -> None:

@@ -66,6 +66,9 @@ def test_the_total_has_its_digits_in_a_unit_that_fits_it(parts: list[float]) -> 
         ([999.96], 999.96, "kg", ["1.000"], "1.000"),
         ([999.94], 999.94, "g", ["999.9"], "999.9"),
         ([5000.0, -1200.0], 3800.0, "kg", ["5.000", "-1.200"], "3.800"),
+        # Rows that nearly cancel out keep their unit, which the total alone would not have.
+        ([1.5e6, -1.4999e6], 100.0, "t", ["1.500", "-1.500"], "0.000"),
+        ([2.5e6, -2.5e6], 0.0, "t", ["2.500", "-2.500"], "0.000"),
         # Where the total is unknown each row is rounded by itself, in the unit of the largest.
         ([1500.0, None, 0.5], None, "kg", ["1.500", None, "0.000"], None),
     ],

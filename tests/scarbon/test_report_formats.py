@@ -22,7 +22,7 @@ from accounting.ledger.store import Ledger
 from accounting.report import GROUPINGS
 from scarbon import __version__
 from tests.scarbon import books
-from tests.site import Done, Site, iso
+from tests.site import Done, Site, change, iso
 
 GOLDEN = Path(__file__).with_name("golden")
 ADDED = (
@@ -143,6 +143,17 @@ def number(cell: str) -> Decimal | None:
     return Decimal(cell.replace(",", "")) if re.fullmatch(r"-?[\d,]+(\.\d+)?", cell) else None
 
 
+def test_what_idle_nodes_draw_besides_gpus_is_said_to_be_missing(sites: dict[str, Site]) -> None:
+    """Eve's host energy is modelled, and of idle time nobody has any; where no job has any either nothing is said."""
+    said = "What idle nodes draw besides their GPUs is in no figure: it is known for jobs only."
+    for format_ in ("table", "md", "html"):
+        assert said in report(sites["plain"], "--format", format_).out
+        assert said not in report(sites["troubled"], "--format", format_).out
+        assert said not in report(sites["plain"], "--format", format_, "-A", "phys").out
+    assert report(sites["plain"], "--format", "json").json["meta"]["idle_host_missing"] is True
+    assert report(sites["troubled"], "--format", "json").json["meta"]["idle_host_missing"] is False
+
+
 def test_csv_is_read_back_as_what_json_says(sites: dict[str, Site]) -> None:
     """Names that look like formulas, columns or tags come back as they are."""
     found = report(sites["troubled"], "--format", "json").json
@@ -237,6 +248,28 @@ def test_an_adjustment_is_a_row_of_its_own_and_in_the_total(adjusted: Site) -> N
     assert (narrowed["adjustments"], narrowed["total"]["co2e_location_g"]) == ([], pytest.approx(240))
 
 
+def test_the_means_are_those_of_the_periods_own_energy(adjusted: Site) -> None:
+    """October is 6.5 kWh × 1.2 × 100 g, whatever was found out about September: here 8 kWh and 5 kg less."""
+    ledger = Ledger(adjusted.url, "UTC")
+    change(adjusted.folder / "ledger.db", "UPDATE adjustments SET facility_j = ?, location_g = ?", -8 * 3.6e6, -5_000.0)
+    ledger.close()
+    found = report(adjusted, "--format", "json").json
+    assert found["meta"]["pue"] == pytest.approx(1.2)
+    assert found["meta"]["intensity_g_per_kwh"] == pytest.approx(100)
+    assert found["total"]["co2e_location_g"] == pytest.approx(780 - 5_000)
+    text = report(adjusted).out
+    assert "Applied, weighted by energy: PUE 1.2, grid 100 g/kWh" in text
+    assert "95 % interval of the total: -4." in text
+    low, high = found["total"]["co2e_low_g"], found["total"]["co2e_high_g"]
+    assert low < 780 - 5_000 < high
+    page = report(adjusted, "--format", "md").out.replace("\xa0", " ")
+    assert " × PUE" not in page
+    assert "· PUE 1.20 without adjustments" in page
+    assert "on average 100 g CO₂e/kWh" in page
+    assert "petrol car" not in page
+    assert "Share" not in page
+
+
 def test_a_closed_month_says_so_and_what_came_later(adjusted: Site) -> None:
     """480 g of ada's and 120 g idle stay; 120 g less are in October."""
     words = ["report", "--month", "2026-09"]
@@ -246,7 +279,7 @@ def test_a_closed_month_says_so_and_what_came_later(adjusted: Site) -> None:
     assert found["meta"]["closed_s"] == books.NOW_S - 2 * 86_400
     text = adjusted.good(*words).out
     assert "The month was closed on 2026-10-31 05:00." in text
-    assert "Later, in 2026-10, -120 g CO2e were added to this period: in no figure here." in text
+    assert "Later, in 2026-10, this period was changed by -120 g CO2e: in no figure here." in text
 
 
 def test_a_month_that_has_nothing_but_an_adjustment(adjusted: Site) -> None:
@@ -257,7 +290,15 @@ def test_a_month_that_has_nothing_but_an_adjustment(adjusted: Site) -> None:
     found = adjusted.good("report", "--month", "2026-11", "--format", "json").json
     assert found["groups"] == []
     assert [one["sums"]["it_energy_j"] for one in found["adjustments"]] == [pytest.approx(-3.6e6)]
+    assert found["total"]["co2e_low_g"] is None
+    assert found["meta"]["pue"] is None
     assert "-1.000" in adjusted.good("report", "--month", "2026-11").out
+    page = adjusted.good("report", "--month", "2026-11", "--format", "md").out.replace("\xa0", " ")
+    assert "**Emissions from electricity, location-based: -120.0 g CO₂e**\n" in page
+    assert "| **Total** | **-120.0** |" in page
+    assert "Adjustment of September 2026" in page
+    assert "petrol car" not in page
+    assert "No job used anything in this period." in page
 
 
 def test_as_the_books_stood(adjusted: Site) -> None:

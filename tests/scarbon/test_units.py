@@ -17,7 +17,8 @@ IN_G = {"mg": 1e-3, "g": 1.0, "kg": 1e3, "t": 1e6, "kt": 1e9, "Mt": 1e12}
 @pytest.mark.parametrize(
     ("grams", "text"),
     [
-        (0, "0.00 mg"),
+        (0, "0 g"),
+        (-0.000004, "0 g"),
         (0.0004, "0.40 mg"),
         (0.0123, "12.3 mg"),
         (0.9994, "999 mg"),
@@ -47,7 +48,7 @@ def test_mass(grams: float | None, text: str) -> None:
 @pytest.mark.parametrize(
     ("joules", "text"),
     [
-        (0, "0.00 mWh"),
+        (0, "0 Wh"),
         (3.6, "1.00 mWh"),
         (576, "160 mWh"),
         (3_599, "1.00 Wh"),
@@ -98,6 +99,8 @@ def test_what_is_unknown_is_named_as_the_caller_says() -> None:
         (0.99999, "99.9%"),  # not 100%: not all of it was measured
         (1, "100%"),
         (1 - 1e-13, "100%"),  # floating point
+        (-0.0988, "-9.9%"),  # less than nothing, after an adjustment
+        (-0.00001, "-0.1%"),
     ],
 )
 def test_share(ratio: float, text: str) -> None:
