@@ -89,7 +89,9 @@ def hindrances(books: Books, month: str, clusters: Sequence[str], now_s: float) 
                 lacking.append(f"{cluster} is not accounted from {_shown(zone, at_s)} to {_shown(zone, min(a, end_s))}")
             at_s = max(at_s, b)
     forbidding = []
-    if not audit(books, start_s, end_s).balanced:
+    if not any(a < end_s and b > start_s for cluster in clusters for a, b in books.booked(cluster)):
+        forbidding.append(f"the books hold nothing of {month}")
+    elif not audit(books, start_s, end_s).balanced:
         forbidding.append(f"the books of {month} do not balance")
     return forbidding, lacking
 

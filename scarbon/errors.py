@@ -39,8 +39,13 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     """The line for a person and the exit code, or None for what is a fault of the program."""
     if isinstance(error, click.Abort):
         return "scarbon: interrupted", FAILED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message(), WRONG_USE  # the help itself
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "scarbon"
+        if isinstance(error, click.NoSuchOption):  # click's idea of what is near is wide
+            close = near(error.option_name.lstrip("-"), [one.lstrip("-") for one in error.possibilities or ()])
+            error.possibilities = [one for one in error.possibilities or () if one.lstrip("-") == close]
         return f"{command}: {error.format_message()}", WRONG_USE
     if isinstance(error, click.ClickException):
         return f"scarbon: {error.format_message()}", FAILED
@@ -50,7 +55,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         line = f"scarbon: {what}" + (f"; {advice}" if advice else "")
         return line, WRONG_USE if isinstance(error, WrongUseError) else FAILED
     if type(error).__name__ == "ConfigError":  # by name: reading a configuration is not always needed
-        return str(error), FAILED
+        return "\n".join(f"scarbon: {line}" for line in str(error).splitlines()), FAILED
     if isinstance(error, OSError) and error.filename:
         return f"scarbon: {error.filename}: {error.strerror}", FAILED
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):

@@ -16,6 +16,7 @@ from accounting.findings import MOMENTS_S, MeterFinding, meter_findings
 from accounting.ledger.reading import Books
 from scarbon import __version__, units
 from scarbon.errors import FAILED, WrongUseError
+from scarbon.periods import refuse_unbooked
 from scarbon.site import open_books, site
 from scarbon.times import window
 
@@ -96,6 +97,7 @@ def audit(
         _print_quarantine(books, as_json)
         return
     start_s, end_s = window(starttime, endtime, config.site.zone)
+    refuse_unbooked(books, config.site.zone, start_s, end_s)
     if verify is not None:
         _verify(config, books, verify, seed, start_s, end_s, as_json)
         return
@@ -188,6 +190,8 @@ def _print(found: Audit, meters: Sequence[MeterFinding], by: str, zone: ZoneInfo
     if found.purged_before_s is not None:
         before = datetime.fromtimestamp(found.purged_before_s, zone).date()
         click.echo(f"Before {before} there are roll-ups only (scarbon ledger purge): of that time no hour is checked.")
+    if found.clusters:
+        click.echo("Coverage is of the time that jobs held; the total of a report has idle time in it, too.")
     if found.jobs_unknown:
         click.echo(f"{found.jobs_unknown} jobs held GPUs of whose energy nothing is known (method none).")
     if found.unheld:

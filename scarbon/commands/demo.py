@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -41,11 +42,15 @@ grid:
 @click.option("--folder", default="scarbon-demo", show_default=True, metavar="DIR", help="Where to put it all.")
 @click.option("--month", metavar="YYYY-MM", help="Which month. [default: the last whole one]")
 @click.option("--seed", default=1, show_default=True, help="Other jobs for another number.")
-def demo(folder: str, month: str | None, seed: int) -> None:
-    """Simulate a cluster's month, account it into a SQLite ledger, and show what comes out."""
+@click.option("-f", "--force", is_flag=True, help="Also in place of a demo whose site.yaml was changed.")
+def demo(folder: str, month: str | None, seed: int, force: bool) -> None:
+    """Simulate a cluster's month, account it into a SQLite ledger, and show what comes out.
+
+    An earlier demo in the folder is made anew, with its books.
+    """
     first, following = _month(month)
     place = Path(folder)
-    _make(place)
+    _make(place, force)
     click.secho(f"1. A cluster of 8 GPUs is simulated for a month, into {place}/", bold=True, err=True)
     _simulate(place, seed, first)
     (place / "site.yaml").write_text(SITE, encoding="utf-8")
@@ -64,17 +69,22 @@ def demo(folder: str, month: str | None, seed: int) -> None:
     _check(place)
     click.secho("\nWhat to try next:", bold=True)
     click.echo(
-        f"  export SCARBON_CONFIG={place}/site.yaml\n"
+        f"  export SCARBON_CONFIG={shlex.quote(str(place.resolve() / 'site.yaml'))}\n"
         f"  scarbon jobs -u ada -S {first.isoformat()} -o JobID,State,Elapsed,GpuEnergy,CO2e,Intensity,Coverage\n"
         f"  scarbon report --month {first:%Y-%m} --by gpu-model\n"
         "  scarbon init          # a configuration for your own cluster"
     )
 
 
-def _make(place: Path) -> None:
+def _make(place: Path, force: bool) -> None:
     """The folder, without an earlier demo's files; whatever else lies in it is left, and one not ours is refused."""
     if place.exists() and not (place / "DEMO").is_file():
         raise UserError(f"{place} exists and was not made by scarbon demo", "name another with --folder")
+    config = place / "site.yaml"
+    if config.is_file() and config.read_text(encoding="utf-8", errors="replace") != SITE and not force:
+        raise UserError(
+            f"{config} was changed, and would be written anew with its books", "name another --folder, or say --force"
+        )
     place.mkdir(parents=True, exist_ok=True)
     for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock"):
         (place / name).unlink(missing_ok=True)

@@ -42,6 +42,7 @@ Examples:
 DAY_S = 86_400.0
 #: A running job is accounted from the books' end on; what is further behind than this is for `scarbon collect`.
 LIVE_MOST_S = 36 * 3600.0
+_TOO_MUCH = "what was used since is too much to account for a look"
 
 
 @click.command(epilog=EXAMPLE)
@@ -189,7 +190,7 @@ class _Present:
         until_s = self.booked_until(cluster)
         from_s = self.now_s - DAY_S if until_s is None else until_s
         if self.now_s - from_s > LIVE_MOST_S:
-            self.notes[cluster] = "what was used since is too much to account for a look; run scarbon collect"
+            self.notes[cluster] = _TOO_MUCH
             return None
         if self.now_s <= from_s:
             return None
@@ -244,21 +245,48 @@ def _booked_note(present: _Present, cluster: str) -> str:
     until_s = present.booked_until(cluster)
     until = "not at all" if until_s is None else f"up to {_shown(present.config, until_s)}"
     why = present.notes.get(cluster, "Slurm told of nothing since")
+    why += "; run scarbon collect" * (why == _TOO_MUCH)
     return f"the job had not ended when {cluster} was accounted last, {until}; {why}"
 
 
 def _not_found(present: _Present, typed: Sequence[str], clusters: Sequence[str]) -> UserError:
+    jobs = "job " + typed[0] if len(typed) == 1 else "jobs " + ", ".join(typed)
+    if tasks := [line for one in typed for line in _tasks_of_array(present.books, one, clusters)]:
+        return UserError(f"{jobs}: there is no such task; {', '.join(tasks)}", "name one of them")
     ends = []
     for cluster in clusters:
         until_s = present.booked_until(cluster)
         end = "nothing is booked yet" if until_s is None else f"booked up to {_shown(present.config, until_s)}"
         why = present.notes.get(cluster, "Slurm tells of none since")
-        ends.append(f"{cluster}: {end}; {why}")
-    jobs = "job " + typed[0] if len(typed) == 1 else "jobs " + ", ".join(typed)
-    return UserError(
-        f"{jobs}: not in the books ({'; '.join(ends)})",
-        "check the number; a job of an earlier time comes with scarbon collect -S",
-    )
+        ends.append(f"{cluster}: {end}" + ("" if why == _TOO_MUCH else f", {why}"))
+    behind = _TOO_MUCH in present.notes.values()
+    advice = "check the number, or run scarbon collect for a newer job" if behind else "check the number"
+    return UserError(f"{jobs}: not in the books ({'; '.join(ends)})", advice)
+
+
+def _tasks_of_array(books: Books, typed: str, clusters: Sequence[str]) -> Iterator[str]:
+    """For a task that is not there, which tasks its array has, where there is one."""
+    array, _, _ = typed.partition("_")
+    if array == typed:
+        return
+    by_cluster: dict[str, list[str]] = {}
+    for job in list_jobs(books, JobFilter(clusters=clusters, jobs=[array])):
+        if job.job_id.startswith(f"{array}_"):
+            by_cluster.setdefault(job.cluster, []).append(job.job_id.removeprefix(f"{array}_").strip("[]"))
+    for cluster, tasks in by_cluster.items():
+        yield f"array {array} on {cluster} has {_ranges(tasks)}"
+
+
+def _ranges(tasks: Sequence[str]) -> str:
+    """`1, 2, 3, 7` as `1-3,7`; tasks that wait come as ranges already."""
+    found: list[list[int]] = []
+    for task in sorted(int(one) for one in tasks if one.isdecimal()):
+        if found and task == found[-1][1] + 1:
+            found[-1][1] = task
+        else:
+            found.append([task, task])
+    begun = [str(a) if a == b else f"{a}-{b}" for a, b in found]
+    return ",".join([*begun, *(one for one in tasks if not one.isdecimal())])
 
 
 def _shown(config: SiteConfig, time_s: float) -> str:

@@ -75,10 +75,23 @@ def test_wrong_use_is_one_line_and_2(words: list[str], line: str) -> None:
     assert scarbon(*words).refused(code=2).startswith(line)
 
 
-def test_without_a_verb_it_shows_its_help() -> None:
-    done = scarbon()
+@pytest.mark.parametrize("words", [[], ["ledger"], ["period"]], ids=str)
+def test_without_a_verb_it_shows_its_help(words: list[str]) -> None:
+    done = scarbon(*words)
     assert done.code == 2
-    assert "Usage: scarbon [OPTIONS] COMMAND" in done.out + done.err
+    assert done.err.startswith(f"Usage: {' '.join(['scarbon', *words])} [OPTIONS] COMMAND")
+
+
+def test_only_options_that_are_near_are_suggested() -> None:
+    assert scarbon("jobs", "--begin").refused(2) == "scarbon jobs: No such option '--begin'."
+    assert "--starttime" in scarbon("jobs", "--startime").refused(2)
+
+
+def test_mistakes_of_the_configuration_are_told_as_all_others(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("site: {name: x, timezone: Nowhere}\npue: 0.5\n")
+    done = scarbon("--config", tmp_path / "site.yaml", "audit")
+    assert len(done.err.splitlines()) > 1
+    assert all(line.startswith(f"scarbon: {tmp_path}/site.yaml:") for line in done.err.splitlines())
 
 
 @pytest.mark.parametrize("words", [["jobs", "-a"], ["jobs", "-a", "-P"], ["jobs", "-a", "--json"]], ids=str)

@@ -38,13 +38,13 @@ def later(site: Site) -> list[str]:
 def test_no_configuration(tmp_path: Path) -> None:
     missing = tmp_path / "site.yaml"
     line = scarbon("--config", missing, "collect").refused()
-    assert line.startswith(f"{missing}: no such file")
+    assert line.startswith(f"scarbon: {missing}: no such file")
     assert "scarbon init" in line
 
 
 def test_no_configuration_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCARBON_CONFIG", str(tmp_path / "there.yaml"))
-    assert scarbon("collect").refused().startswith(f"{tmp_path}/there.yaml: no such file")
+    assert scarbon("collect").refused().startswith(f"scarbon: {tmp_path}/there.yaml: no such file")
 
 
 def test_an_unknown_key(mine: Site) -> None:
@@ -66,7 +66,7 @@ def test_every_wrong_type_is_named_at_once(mine: Site) -> None:
     mine.change("name: Test site", "name: 7")
     done = mine.scarbon(*later(mine))
     assert (done.code, done.out) == (1, "")
-    places = re.findall(rf"^{re.escape(str(mine.config))}:(\d+): (\S+): must be", done.err, re.MULTILINE)
+    places = re.findall(rf"^scarbon: {re.escape(str(mine.config))}:(\d+): (\S+): must be", done.err, re.MULTILINE)
     assert places == [
         ("1", "site.name"),
         ("10", "clusters.beta.host.cpu_w_per_core"),
@@ -79,7 +79,7 @@ def test_every_wrong_type_is_named_at_once(mine: Site) -> None:
 
 def test_what_is_no_yaml(mine: Site) -> None:
     mine.config.write_text("site: {name: x\n")
-    assert mine.scarbon("collect").refused().startswith(f"{mine.config}:2:1: is not YAML:")
+    assert mine.scarbon("collect").refused().startswith(f"scarbon: {mine.config}:2:1: is not YAML:")
 
 
 # --- Prometheus

@@ -189,6 +189,20 @@ def test_another_seed_makes_another_month_in_the_same_folder(made: tuple[Site, D
     assert after["devices"] != before["devices"]
 
 
+def test_a_demo_that_was_changed_is_kept_but_for_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my demo"
+    folder.mkdir()
+    (folder / "DEMO").touch()
+    (folder / "site.yaml").write_text("pue: 1.4\n")
+    (folder / "ledger.db").write_text("books")
+    line = scarbon("demo", "--folder", folder).refused()
+    assert line.startswith(f"scarbon: {folder}/site.yaml was changed, and would be written anew with its books; name")
+    assert ((folder / "site.yaml").read_text(), (folder / "ledger.db").read_text()) == ("pue: 1.4\n", "books")
+    monkeypatch.chdir(tmp_path)
+    done = scarbon("demo", "--folder", "my demo", "--month", MONTH, "--force")
+    assert f"export SCARBON_CONFIG='{folder}/site.yaml'" in done.out
+
+
 def test_a_folder_that_it_did_not_make_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("…")

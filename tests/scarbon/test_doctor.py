@@ -55,7 +55,7 @@ def test_it_writes_nothing(fresh: Site) -> None:
 def test_no_configuration(tmp_path: Path) -> None:
     done = scarbon("--config", tmp_path / "site.yaml", "doctor")
     assert done.code == 1
-    assert done.err.startswith(f"{tmp_path}/site.yaml: no such file; write one with `scarbon init`")
+    assert done.err.startswith(f"scarbon: {tmp_path}/site.yaml: no such file; write one with `scarbon init`")
 
 
 def test_everything_missing_is_named_at_once(fresh: Site) -> None:

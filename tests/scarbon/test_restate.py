@@ -136,6 +136,7 @@ def test_what_cannot_be_meant_is_wrong_use(booked: Site, words: list[str], line:
             ["period", "close", "2026-09"],
             "2026-09 cannot be closed: beta is not accounted from 2026-09-01 00:00 to 2026-",
         ),
+        (["period", "close", "2026-08", "--force"], "2026-08 cannot be closed: the books hold nothing of 2026-08"),
         (["period", "reopen", "2026-09", "--why", "x"], "2026-09 is not closed"),
         (["report", "--month", "2026-09", "--as-of", "2020-01-01"], "there were no books at 2020-01-01 00:00"),
     ],

@@ -269,7 +269,17 @@ def test_books_that_are_far_behind(booked: Site) -> None:
     assert "up to 2026-09-22 03:01:41" in re.sub(r"\s+", " ", done.err)
     assert card(booked, label)["end"] is None
     line = booked.scarbon("show", "99999999").refused()
-    assert "too much to account for a look; run scarbon collect" in line
+    assert line.endswith("03:01:41); check the number, or run scarbon collect for a newer job")
+
+
+def test_a_task_that_its_array_has_not(booked: Site) -> None:
+    labels = [job["job_id"] for job in booked.good("jobs", "-a", *booked.window, "--json").json["jobs"]]
+    array = next(label for label in labels if "_" in label).partition("_")[0]
+    tasks = [int(label.partition("_")[2]) for label in labels if label.startswith(f"{array}_")]
+    assert tasks == list(range(min(tasks), max(tasks) + 1)) and len(tasks) > 1
+    line = booked.scarbon("show", f"{array}_987").refused()
+    has = f"array {array} on beta has {min(tasks)}-{max(tasks)}"
+    assert line == f"scarbon: job {array}_987: there is no such task; {has}; name one of them"
 
 
 def test_one_of_several_that_is_missing(half: Site) -> None:
