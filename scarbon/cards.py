@@ -20,6 +20,7 @@ from accounting.tags import format_tags
 from accounting.uncertainty import NORMAL_95, Parts
 from scarbon import units
 from scarbon.equivalents import equivalents_of
+from scarbon.reports.printed import ENERGY_J, column
 
 _LABEL = 16
 _MOST_GPUS = 16
@@ -170,9 +171,6 @@ def _tasks(jobs: Sequence[JobUsage]) -> Iterator[tuple[str, str, str]]:
 def _energy(card: Card) -> Iterator[tuple[str, str, str]]:
     sums = card.totals
     job = card.jobs[0]
-    if any(job.gpus or job.gpu_seconds for job in card.jobs):
-        yield "GPUs", units.energy(sums.gpu_energy_j, "unknown"), f"{sums.gpu_seconds / 3600:,.2f} GPU-hours held"
-    yield "host", units.energy(sums.host_energy_j, "unknown"), "its share of CPUs, memory and the rest of its nodes"
     overhead_j = None
     if sums.facility_energy_j is not None and sums.it_energy_j is not None:
         overhead_j = sums.facility_energy_j - sums.it_energy_j
@@ -181,8 +179,15 @@ def _energy(card: Card) -> Iterator[tuple[str, str, str]]:
         if not sums.it_energy_j or sums.facility_energy_j is None
         else f"{sums.facility_energy_j / sums.it_energy_j:.2f}"
     )
-    yield "PUE overhead", units.energy(overhead_j, "unknown"), f"cooling and losses, PUE {pue}" if pue else ""
-    yield "together", units.energy(sums.facility_energy_j, "unknown"), ""
+    parts = column([sums.gpu_energy_j, sums.host_energy_j, overhead_j], sums.facility_energy_j, ENERGY_J)
+    gpus, host, overhead, together = (
+        "unknown" if one is None else f"{one:,} {parts.unit}" for one in (*parts.parts, parts.total)
+    )
+    if any(job.gpus or job.gpu_seconds for job in card.jobs):
+        yield "GPUs", gpus, f"{sums.gpu_seconds / 3600:,.2f} GPU-hours held"
+    yield "host", host, "its share of CPUs, memory and the rest of its nodes"
+    yield "PUE overhead", overhead, f"cooling and losses, PUE {pue}" if pue else ""
+    yield "together", together, ""
     if sums.it_energy_j is None:
         reason = "part of what it held has no known energy" if job.gpus else "no source told of its energy"
         yield "", f"Its energy is unknown, and not nothing: {reason}.", ""
@@ -257,7 +262,7 @@ def _factor(card: Card, source: SourceShare, show: _Times) -> tuple[str, str]:
         value = f"{sums.facility_energy_j / sums.it_energy_j:.2f}"
     grams = {"location": sums.co2e_location_g, "market": sums.co2e_market_g}.get(source.kind)
     if grams is not None and sums.facility_energy_j:
-        value = f"{grams / sums.facility_energy_j * 3.6e6:.0f} g/kWh"
+        value = f"{grams / sums.facility_energy_j * 3.6e6:.3g} g/kWh"
     remarks = [source.source]
     if source.share < 1 - 1e-9:
         remarks.append(f"for {units.share(source.share)} of the energy")

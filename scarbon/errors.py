@@ -45,7 +45,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         command = error.ctx.command_path if error.ctx else "scarbon"
         if isinstance(error, click.NoSuchOption):  # click's idea of what is near is wide
             close = near(error.option_name.lstrip("-"), [one.lstrip("-") for one in error.possibilities or ()])
-            error.possibilities = [one for one in error.possibilities or () if one.lstrip("-") == close]
+            nearest = [one for one in error.possibilities or () if one.lstrip("-") == close]
+            error = click.NoSuchOption(error.option_name, possibilities=nearest)
         return f"{command}: {error.format_message()}", WRONG_USE
     if isinstance(error, click.ClickException):
         return f"scarbon: {error.format_message()}", FAILED

@@ -135,7 +135,11 @@ class _Shown:
             return
         if self.course is None:
             self.notes.append("no plot of its power: the samples of its time are gone")
-        elif (drawn_j := self.card.totals.gpu_energy_j) and self.course.energy_j > 1.1 * drawn_j:
+            return
+        step_s = float(self.course.time_s[1] - self.course.time_s[0])
+        if any(one.held_s < step_s for one in self.card.held):
+            self.notes.append(f"a point of the plot is a mean over {step_s:.0f} s; what ran shorter is lower in it")
+        if (drawn_j := self.card.totals.gpu_energy_j) and self.course.energy_j > 1.1 * drawn_j:
             self.notes.append("the plot shows whole GPUs; the job shared them, and pays for its part")
 
     def _note_use(self, present: _Present, cluster: str, spans: dict[str, tuple[float, float]]) -> None:

@@ -11,11 +11,15 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from scarbon.plots import svg
 from simulator.truth import AttemptTruth, read_truth
 from tests.collectors.prometheus_stub import PrometheusStub, StoredSeries, stored
 from tests.site import CHECKOUT, Site, change, environment, iso, query
@@ -383,3 +387,41 @@ def test_the_plot_as_a_file(booked: Site, measured: str, tmp_path: Path) -> None
 )
 def test_what_cannot_be_meant(booked: Site, words: list[str], says: str) -> None:
     assert says in booked.scarbon("show", *words).refused(code=2)
+
+
+def test_the_printed_parts_add_up_to_the_printed_sum(booked: Site, measured: str) -> None:
+    printed = re.findall(
+        r"^  (GPUs|host|PUE overhead|together) +([\d,.]+) (\w+)", booked.good("show", measured).out, re.M
+    )
+    assert len({unit for _, _, unit in printed}) == 1
+    *parts, together = (Decimal(figure.replace(",", "")) for _, figure, _ in printed)
+    assert len(parts) == 3 and sum(parts) == together
+
+
+def test_round_ticks_that_stand_in_the_picture() -> None:
+    """From 19:46 on one day to 00:10 on the third, up to 1,448 W."""
+    start_s = datetime(2026, 10, 2, 19, 46, 41, tzinfo=UTC).timestamp()
+    drawn = svg([[(start_s, 1448.0), (start_s + 188_642, 1390.0)]], "Power", "W", ZoneInfo("UTC"))
+    ticks = re.findall(r'x="([\d.]+)" y="[\d.]+" text-anchor="(middle|end)">([^<]+)<', drawn)
+    assert [text for _, anchor, text in ticks if anchor == "end"] == ["W", "0", "500", "1,000", "1,500"]
+    times = [(float(x), text) for x, anchor, text in ticks if anchor == "middle"]
+    assert [text for _, text in times] == ["10-03 00:00", "10-03 12:00", "10-04 00:00", "10-04 12:00", "10-05 00:00"]
+    assert all(40 <= x <= 760 - 40 for x, _ in times)  # eleven letters of at most 7 of the 760 units
+
+
+def test_a_constant_of_nothing_is_drawn() -> None:
+    assert ">1<" in svg([[(0.0, 0.0), (10.0, 0.0)]], "Power", "W", ZoneInfo("Asia/Kathmandu"))
+
+
+def test_what_is_shorter_than_a_point_of_the_plot_is_said(booked: Site) -> None:
+    labels = {
+        job["job_id"].partition("_")[0] for job in booked.good("jobs", "-a", *booked.window, "--json").json["jobs"]
+    }
+    seen = set()
+    for one in cards(booked, *sorted(labels)):
+        if one["power"]:
+            (first_s, second_s, *_) = one["power"]["time_s"]
+            shorter = min(held["held_s"] for held in one["held"]) < second_s - first_s
+            assert any("what ran shorter is lower in it" in note for note in one["notes"]) == shorter
+            seen.add(shorter)
+    assert seen == {False, True}
