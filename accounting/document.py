@@ -32,6 +32,7 @@ from accounting.sections import (
     not_accounted,
     points,
     quarantined,
+    silent_gpus,
 )
 from accounting.statement import J_PER_KWH, MethodShare
 from accounting.uncertainty import Accuracy
@@ -168,6 +169,7 @@ class Document:
     as_of_s: float | None = None  # the books as they were then; None: as they are
     accounted: float = 1.0  # the share of the period that the books hold; what is to come of it they do not
     own: Sums | None = None  # the total without adjustments; None: there are none
+    silent_gpus: int = 0  # that were measured before, and no more at the end of what the books have of the period
 
     @property
     def unused(self) -> bool:
@@ -259,6 +261,7 @@ def make_document(
         closed_s=_closed_s(books, period),
         accounted=_accounted(books, clusters, start_s, end_s),
         own=made.total if adjustments else None,
+        silent_gpus=0 if chosen.narrowed else silent_gpus(books, clusters, first, last),
     )
     if top is None:
         return document

@@ -180,6 +180,33 @@ def quarantined(books: Books, clusters: Sequence[str], start_s: float, end_s: fl
     return int(books.rows(_QUARANTINED.format(of_clusters=of_clusters), values)[0]["rejects"])
 
 
+#: A GPU that was heard so long before a period may be missed in it; one that fell silent earlier is the site's past.
+_HEARD_BEFORE = timedelta(days=31)
+
+
+def silent_gpus(books: Books, clusters: Sequence[str], first: date, last: date) -> int:
+    """How many GPUs were measured in [first, last] or shortly before, and no more on the last day of it in the books.
+
+    A device that sends nothing for a week counts as gone, and its idle time is in no figure from then on.
+    """
+    values: dict[str, Any] = {"since": (first - _HEARD_BEFORE).isoformat(), "last": last.isoformat()}
+    rows = books.rows(_HEARD.format(of_clusters=one_of("m.cluster", clusters, values)), values)
+    ends: dict[str, str] = {}
+    for row in rows:
+        ends[row["cluster"]] = max(row["last_day"], ends.get(row["cluster"], ""))
+    return sum(first.isoformat() <= ends[row["cluster"]] > row["last_day"] for row in rows)
+
+
+_HEARD = """
+SELECT m.cluster, i.last_day
+FROM (
+  SELECT meter_id, MAX(day) AS last_day FROM idle_days
+  WHERE day >= :since AND day <= :last AND measured_s > 0
+  GROUP BY meter_id
+) AS i JOIN meters m ON m.meter_id = i.meter_id
+WHERE m.kind = 'gpu' AND {of_clusters}
+"""
+
 _QUARANTINED = """
 SELECT COUNT(*) AS rejects FROM quarantine q JOIN runs r ON r.run_id = q.run_id
 WHERE r.start_s < :end_s AND r.end_s > :start_s AND {of_clusters}

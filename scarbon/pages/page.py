@@ -450,6 +450,12 @@ class Page:
             )
         if document.idle_host_missing:
             yield language.text("What idle nodes draw besides their GPUs is in no figure: it is known for jobs only.")
+        if document.silent_gpus:
+            yield language.plural(
+                "%(n)s GPU fell silent, and sent nothing up to the end of these figures: idle time may be missing.",
+                "%(n)s GPUs fell silent, and sent nothing up to the end of these figures: idle time may be missing.",
+                document.silent_gpus,
+            )
         if document.total.jobs_unknown:
             yield language.plural(
                 "%(n)s job held GPUs of whose energy nothing is known: that energy is in no sum.",

@@ -94,6 +94,7 @@ def _meta(document: Document) -> dict[str, Any]:
         "intensity_g_per_kwh": document.intensity_g_per_kwh,
         "market_g_per_kwh": document.market_g_per_kwh,
         "idle_host_missing": document.idle_host_missing,
+        "silent_gpus": document.silent_gpus,
         "wue_l_per_kwh": document.wue_l_per_kwh,
         "step": document.step,
         "factors": [asdict(one) for one in document.factors],

@@ -189,6 +189,9 @@ def _notes(document: Document) -> Iterator[str]:
         yield f"Not in these figures: {line}."
     if document.idle_host_missing:
         yield "What idle nodes draw besides their GPUs is in no figure: it is known for jobs only."
+    if document.silent_gpus:
+        gpus = _counted(document.silent_gpus, "GPU", "GPUs")
+        yield f"{gpus} fell silent, and sent nothing up to the end of these figures: idle time may be missing."
     if total.jobs_unknown:
         jobs = _counted(total.jobs_unknown, "job held", "jobs held")
         yield f"{jobs} GPUs of whose energy nothing is known: in no sum."

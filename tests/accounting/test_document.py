@@ -18,7 +18,7 @@ from accounting.ledger.reading import Books
 from accounting.ledger.store import Ledger
 from accounting.model import FactorSlot, Reject
 from accounting.report import GROUPINGS, Chosen
-from accounting.sections import Stretch
+from accounting.sections import Stretch, silent_gpus
 from site_config.kept import KnownSite, load_kept
 from tests.ledger.servers import Place
 from tests.ledger.windows import GPU, HOST, OTHER, RUN, START_S, UNNAMED, balance, history, job, usage, window
@@ -376,3 +376,24 @@ def test_a_month_of_a_zone_whose_clock_is_set() -> None:
     start_s, end_s = OCTOBER.bounds(ZoneInfo("Europe/Paris"))
     assert end_s - start_s == 745 * HOUR_S
     assert start_s == datetime(2026, 9, 30, 22, tzinfo=UTC).timestamp()
+
+
+def test_gpus_that_fell_silent_are_counted(place: Place) -> None:
+    """Both GPUs send on 30 October, one on the 31st and on 1 November, and then the other one again."""
+    ledger = Ledger(place.url, "UTC", place.password)
+    for day, meters in enumerate(((GPU, OTHER), (GPU,), (GPU,))):
+        rows = [balance(24 * day, KWH, KWH, meter) for meter in meters]
+        ledger.post(window(24 * day, 24 * day + 24, balances=rows, booked=(0, 24 * day + 24)), RUN)
+
+    def silent(first: date, last: date, cluster: str = "alpha") -> int:
+        with Books(place.url, place.password) as books:
+            return silent_gpus(books, [cluster], first, last)
+
+    assert silent(date(2026, 10, 30), date(2026, 10, 30)) == 0
+    assert silent(date(2026, 10, 1), date(2026, 10, 31)) == 1
+    assert silent(date(2026, 11, 1), date(2026, 11, 30)) == 1  # silent in all of what the books have of it
+    assert silent(date(2026, 11, 2), date(2026, 11, 30)) == 0  # the books have nothing of it
+    assert silent(date(2026, 10, 1), date(2026, 10, 31), "beta") == 0
+    ledger.post(window(72, 96, balances=[balance(72, KWH, KWH, OTHER), balance(72, KWH, KWH)], booked=(0, 96)), RUN)
+    ledger.close()
+    assert silent(date(2026, 11, 1), date(2026, 11, 30)) == 0
