@@ -50,6 +50,9 @@ ADDED = (
 #: The course of a longer period goes by months.
 MOST_DAYS = 92
 
+#: Of the largest difference: less than this is no figure, but what rounding leaves of those that cancel out.
+_ROUNDING = 1e-9
+
 #: Two periods are compared where the books hold more than this share of both.
 NEARLY_ALL = 0.99
 
@@ -335,7 +338,15 @@ def _adjusted(total: Sums, adjustments: Sequence[Adjustment]) -> Sums:
             if (figure := getattr(total, end)) is not None:
                 added[end] = figure + (one.sums.co2e_location_g or 0.0)
         total = replace(total, gpu_seconds=total.gpu_seconds + one.sums.gpu_seconds, **added)
-    return total
+    nothing_left: dict[str, Any] = {name: 0.0 for name in ADDED if _cancels(name, total, adjustments)}
+    return replace(total, **nothing_left)
+
+
+def _cancels(name: str, total: Sums, adjustments: Sequence[Adjustment]) -> bool:
+    """Whether nothing is left of a figure but the rounding of differences that cancel out."""
+    largest = max((abs(getattr(one.sums, name) or 0.0) for one in adjustments), default=0.0)
+    figure: float | None = getattr(total, name)
+    return figure is not None and abs(figure) < _ROUNDING * largest
 
 
 def _closed_s(books: Books, period: Period) -> float | None:

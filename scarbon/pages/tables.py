@@ -357,11 +357,11 @@ def _printed(
 
 
 def _shares(language: Language, figures: Sequence[float | None], total: float | None) -> list[_Column]:
-    """Shares of the total in per cent with one decimal, which make 100 as printed; none of what is below 0."""
+    """Shares of the total in per cent with one decimal, which make 100 as printed; none of a total of 0 or below."""
     heading = Heading(language.text("Share"), "%")
-    if total is not None and total < 0:
+    if total is not None and total <= 0:
         return []
-    if not total:
+    if total is None:
         return [_Column(heading, [language.text("unknown") for _ in figures], language.text("unknown"))]
     known = sum(Fraction(figure) for figure in figures if figure is not None)
     counts = share_out([None if f is None else Fraction(f) / known * 1000 for f in figures], 1000)

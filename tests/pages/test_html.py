@@ -236,3 +236,11 @@ def test_the_energy_of_the_shares_is_a_hundred() -> None:
     assert bottom[2] == "100"
     assert sum(Decimal(row[2]) for row in rows) == 100
     assert KWH == 3.6e6
+
+
+def test_a_budget_of_which_less_than_nothing_is_used_has_an_empty_bar() -> None:
+    """Adjustments took back 300 kg of a limit of 3 t."""
+    negative = documents.standing("climate", "co2e_location_g", ["2026-10"], 3e6, -3e5, -3e5)
+    page = made(replace(documents.month(), budgets=(negative,)))
+    assert "-300.0\xa0kg of 3.000\xa0t used in October 2026 (-10%)" in page.text
+    assert not [each for each in page.attributes if each[1] == "width" and str(each[2]).startswith("-")]

@@ -301,6 +301,27 @@ def test_a_month_that_has_nothing_but_an_adjustment(adjusted: Site) -> None:
     assert "No job used anything in this period." in page
 
 
+def test_adjustments_that_cancel_out_leave_nothing(adjusted: Site) -> None:
+    """In November 1 kWh less was found out about September, and as much more of August, but for a rounding."""
+    ledger = Ledger(adjusted.url, "UTC")
+    books.september_again(ledger, 2.0)
+    ledger.close()
+    change(
+        adjusted.folder / "ledger.db",
+        "INSERT INTO adjustments SELECT adjustment_id + 1000, run_id, posted_day, '2026-08-03', slot_s, meter_id, "
+        "attempt_id, payer_id, -held_s, -energy_j, -facility_j + 1e-9, -location_g + 1e-12, -market_g, -embodied_g "
+        "FROM adjustments WHERE posted_day >= '2026-11-01'",
+    )
+    words = ["report", "--month", "2026-11", "--format"]
+    found = adjusted.good(*words, "json").json
+    assert [one["sums"]["co2e_location_g"] for one in found["adjustments"]] == [pytest.approx(120), pytest.approx(-120)]
+    assert (found["total"]["co2e_location_g"], found["total"]["facility_energy_j"]) == (0.0, 0.0)
+    page = adjusted.good(*words, "md").out.replace("\xa0", " ")
+    assert "**Emissions from electricity, location-based: 0 g CO₂e**" in page
+    assert "petrol car" not in page
+    assert "Share" not in page
+
+
 def test_as_the_books_stood(adjusted: Site) -> None:
     """Before the adjustment October had its own 780 g."""
     before_s = books.NOW_S - 2.5 * 86_400
