@@ -1,9 +1,9 @@
-"""How long it takes to read a `sacct -P` dump of a million rows into jobs, against polars on the same file.
+"""How long it takes to read a `sacct -P` dump of a million rows into jobs, against polars and pyarrow on the same file.
 
-polars reads the file as text columns and stops there; we go on to what the text means, and hand out a `Job` for each
-row. Each reading is done once in a fresh process, as `scarbon collect` does it, in turns. The goal, at most 3 times
-polars' time, is held against processor time: polars spreads its work over all the cores that there are, and how many
-there are says nothing of how much work it is. Wall time is shown beside it, and the most memory that we held.
+They read the file as text columns and stop there; we go on to what the text means, and hand out a `Job` for each
+row. Each reading is done once in a fresh process, as `scarbon collect` does it, in turns, and each on one core: with
+more of them the libraries spread their work, which makes it no less. The goal is at most 3 times the time of polars. Of
+several turns the shortest counts, for each of them: what else the machine does only ever adds.
 
     python -m benchmarks.sacct_read [--rows 1000000] [--turns 3]
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import statistics
@@ -68,6 +69,18 @@ def read_with_polars(path: Path) -> int:
     return rows
 
 
+def read_with_pyarrow(path: Path) -> int:
+    import pyarrow
+    from pyarrow import csv
+
+    started = time.perf_counter(), time.process_time()
+    parsing = csv.ParseOptions(delimiter="|", quote_char=False)
+    as_text = csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pyarrow.string()))
+    rows: int = csv.read_csv(path, parse_options=parsing, convert_options=as_text).num_rows
+    report(started, rows)
+    return rows
+
+
 def read_with_us(path: Path) -> int:
     import ClusterShell.NodeSet  # noqa: F401 (imported before the clock starts, as polars is)
 
@@ -80,7 +93,7 @@ def read_with_us(path: Path) -> int:
     return rows
 
 
-READERS = {"polars": read_with_polars, "scarbon": read_with_us}
+READERS = {"polars": read_with_polars, "pyarrow": read_with_pyarrow, "scarbon": read_with_us}
 
 
 def report(started: tuple[float, float], rows: int) -> None:
@@ -92,11 +105,12 @@ def report(started: tuple[float, float], rows: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--read", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         READERS[options.read](options.path)
         return 0
 
@@ -110,23 +124,28 @@ def main() -> int:
                 command = [sys.executable, "-m", "benchmarks.sacct_read", "--read", reader, "--path", str(path)]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 results.append(json.loads(done.stdout))
-    medians = {
-        reader: {key: statistics.median(result[key] for result in results) for key in results[0]}
+    shortest = {
+        reader: {key: min(result[key] for result in results) for key in ("cpu_s", "wall_s")}
         for reader, results in seen.items()
     }
-    for reader, median in medians.items():
+    memory_mb = {reader: max(result["memory_mb"] for result in results) for reader, results in seen.items()}
+    for reader, least in shortest.items():
         print(
-            f"{reader:8} processor {median['cpu_s']:.2f} s, wall {median['wall_s']:.2f} s, "
-            f"memory {median['memory_mb']:.0f} MB, {median['rows']:,.0f} rows"
+            f"{reader:8} processor {least['cpu_s']:.2f} s, wall {least['wall_s']:.2f} s, "
+            f"memory {memory_mb[reader]:.0f} MB, {seen[reader][0]['rows']:,.0f} rows"
         )
-    ours, theirs = medians["scarbon"], medians["polars"]
-    ratio = ours["cpu_s"] / theirs["cpu_s"]
-    good = ratio <= GOAL and ours["memory_mb"] <= MEMORY_GOAL_MB and ours["rows"] == options.rows
-    print(
-        f"processor time: {ratio:.1f} times polars (goal: at most {GOAL:g}); "
-        f"wall: {ours['wall_s'] / theirs['wall_s']:.1f}"
-    )
-    print(f"memory: {ours['memory_mb']:.0f} MB (goal: at most {MEMORY_GOAL_MB}); {'met' if good else 'NOT MET'}")
+    medians = {reader: statistics.median(result["wall_s"] for result in results) for reader, results in seen.items()}
+    ratios = {}
+    for library in ("polars", "pyarrow"):
+        ratios[library] = shortest["scarbon"]["wall_s"] / shortest[library]["wall_s"]
+        print(
+            f"{ratios[library]:.2f} times the time of {library} (by the medians "
+            f"{medians['scarbon'] / medians[library]:.2f}), "
+            f"{shortest['scarbon']['cpu_s'] / shortest[library]['cpu_s']:.2f} times its processor's time"
+        )
+    whole = all(result["rows"] == options.rows for result in seen["scarbon"])
+    good = ratios["polars"] <= GOAL and memory_mb["scarbon"] <= MEMORY_GOAL_MB and whole
+    print(f"goals: at most {GOAL:g} times polars, at most {MEMORY_GOAL_MB} MB: {'met' if good else 'NOT MET'}")
     return 0 if good else 1
 
 
