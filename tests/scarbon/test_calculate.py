@@ -5,12 +5,13 @@ import sys
 import pytest
 from click.testing import CliRunner, Result
 
-from scarbon.commands.calculate import calculate, figure
+from scarbon.cli import cli
+from scarbon.commands.calculate import figure
 from scarbon.errors import WrongUseError
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(calculate, arguments)
+    return CliRunner().invoke(cli, ["calculate", *arguments])
 
 
 def test_the_arithmetic_step_by_step() -> None:

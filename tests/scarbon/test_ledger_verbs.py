@@ -178,12 +178,13 @@ def test_nothing_of_a_person_is_left_in_the_copy(placed: Site, booked: Site, sal
         if name is not None
     }
     users = {name for (name,) in query(booked.ledger, "SELECT DISTINCT user_name FROM attempts")}
-    assert len(users) > 1
+    assert len({name for name in users if len(name) > 3}) > 1
     content = out.read_bytes()
     for name in names:
         assert all(name not in map(str, row) for rows in tables(out).values() for row in rows), name
     for name in users:
-        assert name.encode() not in content.replace(b"beta", b""), name
+        # Three letters turn up by chance, among numbers and in digests.
+        assert len(name) < 4 or name.encode() not in content, name
     found = query(out, "SELECT DISTINCT user_name FROM attempts")
     assert {name for (name,) in found} == {pseudonym("u", user) for user in users}
     assert query(out, "SELECT DISTINCT uid, name, comment FROM attempts") == [(None, None, None)]
