@@ -25,7 +25,10 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/attribution.py --quick
 	$(BIN)/python benchmarks/collect.py --quick
 	$(BIN)/python benchmarks/ledger.py --quick
-	$(BIN)/python benchmarks/sacct_read.py
+	$(BIN)/python benchmarks/restate.py --quick
+	$(BIN)/python benchmarks/report.py --quick
+	$(BIN)/python benchmarks/jobs_start.py
+	$(BIN)/python -m benchmarks.sacct_read
 	$(BIN)/python benchmarks/hook_start.py
 
 # What of docs/ is made from the code: anew after a change of the command's options or help.

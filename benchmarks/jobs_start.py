@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the demo is, or is made; a temporary one else")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = args.folder or Path(scratch)
+        folder = args.folder or Path(scratch, "demo")
         env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "XDG_CACHE_HOME": str(Path(scratch, "cache"))}
         if not (folder / "site.yaml").exists():
             command = [sys.executable, "-m", "scarbon", "demo", "--folder", str(folder), "--month", "2026-10"]
