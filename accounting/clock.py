@@ -7,7 +7,7 @@ a day of 23 or 25 hours is simply a day with that many slots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -47,8 +47,22 @@ def day_start(zone: ZoneInfo, day: date) -> int:
 
 def month_bounds(zone: ZoneInfo, year: int, month: int) -> tuple[int, int]:
     """[start, end) of a calendar month."""
-    following = date(year + month // 12, month % 12 + 1, 1)
-    return day_start(zone, date(year, month, 1)), day_start(zone, following)
+    first = date(year, month, 1)
+    return day_start(zone, first), day_start(zone, months_on(first, 1))
+
+
+def months_on(day: date, months: int) -> date:
+    """The first day of the month that comes so many months after that of `day`."""
+    number = day.month - 1 + months
+    return date(day.year + number // 12, number % 12 + 1, 1)
+
+
+def months_between(first: date, last: date) -> Iterator[date]:
+    """The first day of each month that has days of `first` to `last`, both included."""
+    month = first.replace(day=1)
+    while month <= last:
+        yield month
+        month = months_on(month, 1)
 
 
 def split_by_day(zone: ZoneInfo, start_s: float, end_s: float) -> list[tuple[float, float]]:
@@ -72,6 +86,15 @@ def union(stretches: Iterable[tuple[float, float]]) -> list[tuple[float, float]]
         else:
             joined.append((start_s, end_s))
     return joined
+
+
+def gaps(stretches: Iterable[tuple[float, float]], start_s: float, end_s: float) -> Iterator[tuple[float, float]]:
+    """What of [start_s, end_s) lies in none of the stretches, which come in order."""
+    at_s = start_s
+    for a, b in [*stretches, (end_s, end_s)]:
+        if a > at_s and at_s < end_s:
+            yield at_s, min(a, end_s)
+        at_s = max(at_s, b)
 
 
 def _next_edge(zone: ZoneInfo, edge: int) -> int:

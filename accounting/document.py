@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from accounting.branches import Branch, branches, parents_of
 from accounting.budgets import Standing, period_of, standings
-from accounting.clock import day_of, day_start
+from accounting.clock import day_of, day_start, months_on
 from accounting.factors import SourceShare, shares_of_time
 from accounting.ledger.reading import Books
 from accounting.periods import Adjusted, adjustments_in, adjustments_to
@@ -70,7 +70,7 @@ class Period:
         """The month, quarter or year that holds a day."""
         months = _MONTHS[kind]
         first = date(day.year, (day.month - 1) // months * months + 1, 1)
-        return cls(kind, first, _months_on(first, months) - timedelta(days=1))
+        return cls(kind, first, months_on(first, months) - timedelta(days=1))
 
     @property
     def name(self) -> str:
@@ -104,11 +104,6 @@ class Period:
         if self.kind != "days":
             return Period.of(self.kind, self.first_day.replace(year=self.first_day.year - 1))
         return Period("days", _year_back(self.first_day), _year_back(self.last_day))
-
-
-def _months_on(first: date, months: int) -> date:
-    months += first.month - 1
-    return date(first.year + months // 12, months % 12 + 1, 1)
 
 
 def _year_back(day: date) -> date:

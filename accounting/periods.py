@@ -8,13 +8,13 @@ that are about days of a period, wherever they were posted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from accounting.clock import day_of, month_bounds
+from accounting.clock import day_of, gaps, month_bounds, months_between
 from accounting.ledger.reading import Books, Row
 from accounting.report import Chosen, Sums, grouping_of
 
@@ -69,7 +69,8 @@ def months(books: Books) -> list[Month]:
     names = set(events)
     for cluster in books.clusters():
         for start_s, end_s in books.booked(cluster):
-            names |= set(_months_between(day_of(zone, start_s), day_of(zone, end_s - 1e-3)))
+            days = day_of(zone, start_s), day_of(zone, end_s - 1e-3)
+            names |= {month.isoformat()[:7] for month in months_between(*days)}
     return [Month(name, tuple(events[name])) for name in sorted(names)]
 
 
@@ -81,13 +82,11 @@ def hindrances(books: Books, month: str, clusters: Sequence[str], now_s: float) 
     start_s, end_s = month_bounds(zone, *map(int, month.split("-")))
     if end_s > now_s:
         return [f"{month} is not over yet"], []
-    lacking = []
-    for cluster in clusters:
-        at_s: float = start_s
-        for a, b in [*books.booked(cluster), (float(end_s), float(end_s))]:
-            if a > at_s and at_s < end_s:
-                lacking.append(f"{cluster} is not accounted from {_shown(zone, at_s)} to {_shown(zone, min(a, end_s))}")
-            at_s = max(at_s, b)
+    lacking = [
+        f"{cluster} is not accounted from {_shown(zone, a)} to {_shown(zone, b)}"
+        for cluster in clusters
+        for a, b in gaps(books.booked(cluster), start_s, end_s)
+    ]
     forbidding = []
     if not any(a < end_s and b > start_s for cluster in clusters for a, b in books.booked(cluster)):
         forbidding.append(f"the books hold nothing of {month}")
@@ -188,13 +187,6 @@ def _sums(key: str | None, rows: Sequence[Row]) -> Sums:
         co2e_embodied_g=total("embodied_g"),
         coverage=None,
     )
-
-
-def _months_between(first: date, last: date) -> Iterator[str]:
-    day = first.replace(day=1)
-    while day <= last:
-        yield f"{day:%Y-%m}"
-        day = (day + timedelta(days=31)).replace(day=1)
 
 
 def _shown(zone: ZoneInfo, time_s: float) -> str:

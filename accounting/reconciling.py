@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from accounting.clock import day_of, month_bounds, slot_edges
+from accounting.clock import day_of, month_bounds, months_on, slot_edges
 from accounting.ledger.reading import Books
 from accounting.model import SiteReading
 from accounting.sources import SiteMeterSource
@@ -128,10 +127,10 @@ def _both_with_place(some: Sequence[Stretch], others: Sequence[Stretch]) -> Iter
 
 
 def _months(zone: ZoneInfo, start_s: float, end_s: float) -> Iterator[tuple[str, Stretch]]:
-    day = day_of(zone, start_s).replace(day=1)
-    while (bounds := month_bounds(zone, day.year, day.month))[0] < end_s:
-        yield f"{day:%Y-%m}", bounds
-        day = (day + timedelta(days=31)).replace(day=1)
+    month = day_of(zone, start_s)
+    while (bounds := month_bounds(zone, month.year, month.month))[0] < end_s:
+        yield month.isoformat()[:7], bounds
+        month = months_on(month, 1)
 
 
 _FACILITY = """

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from typing import Any
 
+from accounting.clock import months_between
 from accounting.ledger.reading import Books, Row, one_of
 from accounting.tags import split_tags
 from accounting.uncertainty import Accuracy, EnergyDoubt, emission_parts
@@ -165,10 +166,7 @@ def largest_first(groups: Iterable[Sums]) -> Callable[[Sums], Any]:
 
 def period_of(first: date, last: date) -> dict[str, str]:
     """Where the sums of a period are found, and which days are its; whole months have sums of their own."""
-    months = [f"{first:%Y-%m}"]
-    while months[-1] < f"{last:%Y-%m}":
-        year, month = map(int, months[-1].split("-"))
-        months.append(f"{year + month // 12:04}-{month % 12 + 1:02}")
+    months = [month.isoformat()[:7] for month in months_between(first, last)]
     in_months = f"month IN ({', '.join(map(repr, months))})"
     whole = first.day == 1 and (last + timedelta(days=1)).day == 1
     in_days = f"{in_months} AND day >= :first AND day <= :last"

@@ -8,12 +8,13 @@ month: those queries go through them in the order in which they lie, and keep no
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
 
 from accounting.advice import HARDLY, LEAST_S, LOST_STATES
+from accounting.clock import gaps, months_on
 from accounting.hardware import assumed_idle_w
 from accounting.ledger.methods import METHODS
 from accounting.ledger.reading import Books, Row, one_of
@@ -135,7 +136,7 @@ def points(books: Books, first: date, last: date, chosen: Chosen, step: Step) ->
 
 def _point(at: str, first: date, last: date, jobs: Row | None, idle: Row | None) -> Point:
     begin = date.fromisoformat(f"{at}-01"[:10])
-    end = begin if len(at) == 10 else (begin + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    end = begin if len(at) == 10 else months_on(begin, 1) - timedelta(days=1)
     return Point(max(begin, first), min(end, last), *_energy_and_co2e(jobs), *_energy_and_co2e(idle))
 
 
@@ -162,15 +163,7 @@ GROUP BY {at}
 
 def not_accounted(books: Books, clusters: Sequence[str], start_s: float, end_s: float) -> tuple[Stretch, ...]:
     """The stretches of [start_s, end_s) that the books do not hold, by cluster and in order."""
-    return tuple(stretch for cluster in clusters for stretch in _gaps(books, cluster, start_s, end_s))
-
-
-def _gaps(books: Books, cluster: str, start_s: float, end_s: float) -> Iterator[Stretch]:
-    at_s = start_s
-    for a, b in [*books.booked(cluster), (end_s, end_s)]:
-        if a > at_s and at_s < end_s:
-            yield Stretch(cluster, at_s, min(a, end_s))
-        at_s = max(at_s, b)
+    return tuple(Stretch(cluster, *gap) for cluster in clusters for gap in gaps(books.booked(cluster), start_s, end_s))
 
 
 def quarantined(books: Books, clusters: Sequence[str], start_s: float, end_s: float) -> int:

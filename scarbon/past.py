@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from accounting.clock import months_on
 from accounting.jobs import JobFilter, chosen_attempts
 from accounting.ledger.reading import Books
 from scarbon.errors import WrongUseError
@@ -69,5 +70,5 @@ def _days(config: KnownSite, books: Books, period: Period) -> Iterator[str]:
         held = period_of(budget, f"{period.last_day:%Y-%m}")
         for month in () if held is None else held.months:
             first = date.fromisoformat(f"{month}-01")
-            last = min((first + timedelta(days=31)).replace(day=1) - timedelta(days=1), period.last_day)
+            last = min(months_on(first, 1) - timedelta(days=1), period.last_day)
             yield from days_between(first, last)

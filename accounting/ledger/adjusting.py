@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Table, func, select, text
 
-from accounting.clock import day_of, day_start
+from accounting.clock import day_of, month_bounds
 from accounting.ledger import schema
 from accounting.ledger.bulk import id_lists, insert_rows
 from accounting.ledger.differ import SAME_RELATIVE
@@ -135,9 +134,7 @@ class Adjustments:
 
     def bounds(self, month: str) -> tuple[int, int]:
         """When a month begins and ends (UTC epoch s)."""
-        year, number = map(int, month.split("-"))
-        following = date(year + number // 12, number % 12 + 1, 1)
-        return day_start(self._zone, date(year, number, 1)), day_start(self._zone, following)
+        return month_bounds(self._zone, *map(int, month.split("-")))
 
     def booked(
         self, condition: str, month: str, start_s: float, end_s: float, cluster: str | None = None

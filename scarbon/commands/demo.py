@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from accounting.clock import months_on
 from scarbon.errors import UserError, WrongUseError
 
 EXAMPLE = """\b
@@ -103,7 +104,7 @@ def _month(month: str | None) -> tuple[date, date]:
             raise WrongUseError(f"cannot read the month {month!r}", "write for example 2026-10") from None
         if first >= this:
             raise WrongUseError(f"the month {month} is not over yet", "name an earlier one")
-    return first, (first + timedelta(days=31)).replace(day=1)
+    return first, months_on(first, 1)
 
 
 def _simulate(place: Path, seed: int, first: date) -> None:

@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.clock import day_of, day_start, month_bounds, slot_edges, slot_floor, split_by_day
+from accounting.clock import (
+    day_of,
+    day_start,
+    gaps,
+    month_bounds,
+    months_between,
+    months_on,
+    slot_edges,
+    slot_floor,
+    split_by_day,
+)
 
 ZONES = (
     "UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
@@ -165,3 +175,20 @@ def test_a_day_that_the_calendar_left_out_has_no_part() -> None:
     samoa = ZoneInfo("Pacific/Apia")  # went from 29 to 31 December 2011 at 10:00 UTC
     start_s, midnight, end_s = utc("2011-12-29T22:00"), utc("2011-12-30T10:00"), utc("2011-12-30T22:00")
     assert split_by_day(samoa, start_s, end_s) == [(start_s, midnight), (midnight, end_s)]
+
+
+def test_months_by_the_calendar() -> None:
+    assert months_on(date(2026, 11, 30), 1) == date(2026, 12, 1)
+    assert months_on(date(2026, 11, 1), 2) == date(2027, 1, 1)
+    assert months_on(date(2026, 1, 31), -1) == date(2025, 12, 1)
+    assert list(months_between(date(2025, 12, 31), date(2026, 2, 1))) == [
+        date(2025, 12, 1), date(2026, 1, 1), date(2026, 2, 1)
+    ]  # fmt: skip
+
+
+def test_what_lies_in_no_stretch() -> None:
+    assert list(gaps([(2, 4), (6, 9)], 1, 8)) == [(1, 2), (4, 6)]
+    assert list(gaps([(2, 4)], 3, 8)) == [(4, 8)]
+    assert list(gaps([(20, 40)], 0, 8)) == [(0, 8)]
+    assert list(gaps([(0, 9)], 1, 8)) == []
+    assert list(gaps([], 0, 1)) == [(0, 1)]
